@@ -1,0 +1,5 @@
+"""`python -m piying` is `piying`."""
+
+from piying.cli import main
+
+main()

@@ -1,0 +1,91 @@
+"""The command line: one file per verb, and the one place where whatever goes wrong becomes a line and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 model missing, 4 out of memory, 130 interrupted.
+Heavy imports stand inside the verbs, so that `--help` answers at once.
+"""
+
+import io
+import os
+import sys
+import traceback
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from piying.cli import doctor, evaluate, generate, inspect, replay, terminal, theatre, train_nano
+from piying.errors import OutOfMemory, PiyingError, UsageError
+
+# typer keeps its own copy of click in newer versions; this is the right one in each
+ParseError: type[Any] = typer.BadParameter.__bases__[0]
+
+
+class Interrupted(PiyingError):
+    """Ctrl-C."""
+
+    exit_code = 130
+
+
+class Door(typer.core.TyperGroup):
+    """Catches Ctrl-C before typer makes something else of it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
+
+
+app = typer.Typer(
+    cls=Door,
+    help="Video from text on your own machine.",
+    rich_markup_mode=None,  # plain help: half the start-up time, and the text of docs/cli.md
+    add_completion=False,
+)
+app.command()(generate.generate)
+app.command()(inspect.inspect)
+app.command()(replay.replay)
+app.command()(doctor.doctor)
+app.add_typer(theatre.app, name="theatre")
+app.command()(train_nano.train_nano)
+app.command()(evaluate.evaluate)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        from piying import __version__
+
+        typer.echo(f"piying {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def door(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Video from text on your own machine."""
+
+
+def main() -> NoReturn:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal without Chinese is no reason to fail
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one verb; returns the exit code. With --json an error is the one object on stdout."""
+    try:
+        return app(arguments or ["--help"], prog_name="piying", standalone_mode=False) or 0
+    except PiyingError as problem:
+        error = problem
+    except ParseError as problem:
+        error = UsageError(problem.format_message())
+    except MemoryError:
+        error = OutOfMemory("this machine's memory is used up: ask for fewer frames or a smaller size")
+    except Exception as problem:
+        if os.environ.get("PIYING_DEBUG"):
+            traceback.print_exc()
+        error = PiyingError(f"unexpected {type(problem).__name__}: {problem} (PIYING_DEBUG=1 shows where)")
+    terminal.fail(error, as_json="--json" in arguments)
+    return error.exit_code

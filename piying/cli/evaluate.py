@@ -1,0 +1,32 @@
+"""`piying evaluate nano`: what was promised against what came out."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from piying.cli import device as devices
+from piying.cli import terminal
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="nano, or the folder of another model of the theatre.")] = "nano",
+    out: Annotated[Path, typer.Option(help="The folder of the report; clips that it holds are not made again.")] = Path(
+        "runs/evaluation"
+    ),
+    prompts: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; else the GPU where there is one.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop cleanly after so long; the same command goes on.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Measure nano on prompts whose answers are known."""
+    where = devices.choose(device)
+
+    from piying.evaluate import nano
+
+    nano.evaluate(model, out, n=prompts, device=where, minutes=minutes, on_event=terminal.say)
+    if as_json:
+        terminal.answer(json.loads((out / "report.json").read_text(encoding="utf-8")))
+    else:
+        typer.echo(out / "report.md")

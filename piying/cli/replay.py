@@ -1,0 +1,31 @@
+"""`piying replay video.mp4`: the same video again, from the request that it carries."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from piying.cli import output, terminal
+from piying.cli.generate import describe, make
+from piying.errors import UsageError
+
+
+def replay(
+    video: Annotated[Path, typer.Argument(help="An MP4 that Piying saved.")],
+    out: Annotated[Path | None, typer.Option(help="An MP4; else a new name beside the video.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make a video again from the request that it carries."""
+    from piying.video import read_request
+
+    request = read_request(video)
+    out = out or output.free(video.with_stem(f"{video.stem}-replay"))
+    output.check(out, ".mp4")
+    if out.exists() and out.samefile(video):
+        raise UsageError(f"out={out}: is the video itself; choose another name")
+    made = make(request, out)
+    same = out.read_bytes() == video.read_bytes()
+    if as_json:
+        terminal.answer(describe(made, out) | {"same": same})
+    else:
+        typer.echo(f"{out}: {'the same, byte for byte' if same else f'differs from {video}'}")

@@ -1,0 +1,54 @@
+"""Confidence intervals in closed form: a rate, a difference of two rates, a mean."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+
+from piying.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, the ends of its 95 % interval, and how many trials stand behind it."""
+
+    value: float
+    low: float
+    high: float
+    trials: int
+
+
+Z = NormalDist().inv_cdf(0.975)
+
+
+def rate(successes: int, trials: int) -> Estimate:
+    """A proportion with its 95 % score interval (Wilson 1927, J. Am. Stat. Assoc. 22, p. 209).
+
+    Raises UsageError unless 0 <= successes <= trials and trials > 0.
+    """
+    if not 0 <= successes <= trials or trials == 0:
+        raise UsageError(f"{successes} of {trials}: a rate needs 0 <= successes <= trials and one trial, e.g. 9 of 10")
+    p, z2 = successes / trials, Z * Z
+    centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z / (1 + z2 / trials) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials * trials))
+    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a - b for two independent rates: Newcombe's interval, built from Wilson's ends (Newcombe 1998, method 10)."""
+    low = math.hypot(a.value - a.low, b.high - b.value)
+    high = math.hypot(a.high - a.value, b.value - b.low)
+    value = a.value - b.value
+    return Estimate(value, max(-1.0, value - low), min(1.0, value + high), min(a.trials, b.trials))
+
+
+def mean(values: Sequence[float]) -> Estimate:
+    """The mean with its normal 95 % interval; of a single value the interval is that value.
+
+    Raises UsageError for no values.
+    """
+    if not values:
+        raise UsageError("no values: a mean needs at least one")
+    centre = fmean(values)
+    half = Z * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return Estimate(centre, centre - half, centre + half, len(values))

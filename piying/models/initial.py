@@ -1,0 +1,68 @@
+"""Weights to start a training from, the same for the same seed on any machine.
+
+The transformer starts as DiT does (arXiv:2212.09748, section 3.2): every gate is zero, so each block passes its input
+on, and the predicted v is zero.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from piying.config import TextConfig, TransformerConfig, VAEConfig
+from piying.models.text import TextEncoder
+from piying.models.transformer import AdaptiveNorm, FinalNorm, Transformer
+from piying.models.vae import VAE, LatentNorm
+
+
+@torch.no_grad()
+def transformer(config: TransformerConfig, seed: int) -> Transformer:
+    model, dice = Transformer(config), torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(module.weight.flatten(1), generator=dice)
+            _zero(module.bias)
+    for layer in (model.time_embedding.linear_1, model.time_embedding.linear_2):
+        nn.init.normal_(layer.weight, std=0.02, generator=dice)
+    for module in model.modules():
+        if isinstance(module, AdaptiveNorm | FinalNorm):
+            _zero(module.linear.weight)
+    _zero(model.proj_out.weight)
+    if config.positions == "rope+learned":
+        _zero(model.patch_embed.pos_embedding)
+    return model
+
+
+@torch.no_grad()
+def vae(config: VAEConfig, seed: int) -> VAE:
+    """Convolutions uniform by fan-in; the conditioned norms start as plain group norms."""
+    model, dice = VAE(config), torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv3d | nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=dice)
+            _zero(module.bias)
+    for module in model.modules():
+        if isinstance(module, LatentNorm):
+            _zero(module.conv_b.conv.weight)
+            scale = module.conv_y.conv
+            _zero(scale.weight)
+            nn.init.constant_(scale.get_parameter("bias"), 1.0)
+    return model
+
+
+@torch.no_grad()
+def text(config: TextConfig, seed: int) -> TextEncoder:
+    """As the authors of T5 start: by fan-in, and q smaller by the width of a head, since logits are not scaled."""
+    model, dice = TextEncoder(config), torch.Generator().manual_seed(seed)
+    nn.init.normal_(model.embedding.weight, generator=dice)
+    nn.init.normal_(model.distances.weight, std=config.width**-0.5, generator=dice)
+    for name, parameter in model.blocks.named_parameters():
+        if "norm" not in name:
+            fan_in = parameter.shape[1] * (config.head_width if name.endswith("attention.q.weight") else 1)
+            nn.init.normal_(parameter, std=fan_in**-0.5, generator=dice)
+    return model
+
+
+def _zero(parameter: torch.Tensor | None) -> None:
+    if parameter is not None:
+        nn.init.zeros_(parameter)

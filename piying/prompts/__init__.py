@@ -1,0 +1,1 @@
+"""What a prompt says, before a model reads it."""

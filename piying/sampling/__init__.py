@@ -1,0 +1,1 @@
+"""From noise to sample for any model that predicts v: the schedule, the steps, guidance and the loop."""

@@ -1,0 +1,117 @@
+"""What looks on while the loop runs: the log, checkpoints, validation, pictures, the clock. Hooks own all printing and saving."""
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from piying.train import checkpoint
+from piying.train.loop import Facts, Hook, State
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something worth a line: a stage and its step, numbers by name, a file that was written."""
+
+    stage: str
+    step: int
+    steps: int
+    numbers: dict[str, float] = field(default_factory=dict)
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+        return f"{self.stage} {self.step}/{self.steps}  {numbers or self.path}"
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Clock:
+    """Ends a run after so many minutes of wall time, counted from its making and shared by all stages."""
+
+    minutes: float | None
+    began: float = field(default_factory=time.monotonic)
+
+    def is_over(self) -> bool:
+        return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
+
+    def __call__(self, state: State, facts: Facts) -> bool:
+        return self.is_over()
+
+
+def log(stage: str, path: Path, every: int, samples: Callable[[int], int], listen: Listener) -> Hook:
+    """Means over each `every` steps, with samples a second and the seconds left, as an event and a line of JSON."""
+    seen: dict[str, list[Tensor]] = defaultdict(list)
+    mark = [time.monotonic(), 0.0]  # when the interval began, the samples in it
+
+    def hook(state: State, facts: Facts) -> None:
+        for name, fact in facts.items():
+            seen[name].append(fact.flatten())
+        mark[1] += samples(state.step - 1)
+        if state.step % every and state.step != state.steps:
+            return
+        means = {name: torch.cat(values).nanmean().item() for name, values in seen.items()}
+        means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # bands that no sample fell into
+        seconds = time.monotonic() - mark[0]
+        pace = {"samples/s": mark[1] / seconds, "seconds left": seconds / len(seen["loss"]) * (state.steps - state.step)}
+        record(Event(stage, state.step, state.steps, {**means, **pace}), path, listen)
+        seen.clear()
+        mark[:] = time.monotonic(), 0.0
+
+    return hook
+
+
+def validate(stage: str, path: Path, every: int, measure: Callable[[State], dict[str, float]], listen: Listener) -> Hook:
+    """Measures the average weights every so often and at the last step."""
+
+    def hook(state: State, facts: Facts) -> None:
+        if state.step % every == 0 or state.step == state.steps:
+            numbers = {f"held out {name}": value for name, value in measure(state).items()}
+            record(Event(stage, state.step, state.steps, numbers), path, listen)
+
+    return hook
+
+
+def draw(stage: str, folder: Path, every: int, picture: Callable[[State, Path], None], listen: Listener) -> Hook:
+    """Pictures of what the average weights can do."""
+
+    def hook(state: State, facts: Facts) -> None:
+        if state.step % every == 0 or state.step == state.steps:
+            path = folder / f"{stage}-{state.step:08d}.png"
+            path.parent.mkdir(exist_ok=True)
+            picture(state, path)
+            listen(Event(stage, state.step, state.steps, path=path))
+
+    return hook
+
+
+def save(folder: Path, every: int, clock: Clock) -> Hook:
+    """Checkpoints, every so often, at the last step and where the clock ends the run."""
+
+    def hook(state: State, facts: Facts) -> None:
+        if state.step % every == 0 or state.step == state.steps or clock.is_over():
+            checkpoint.write(folder, state.step, state.tensors())
+
+    return hook
+
+
+def record(event: Event, path: Path, listen: Listener) -> None:
+    """An event, told and added to the log."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": event.step, **event.numbers}) + "\n")
+    listen(event)
+
+
+def forget(path: Path, step: int) -> None:
+    """Removes the lines of a log after a step: those of a killed run, which its continuation writes again."""
+    if path.is_file():
+        lines = [line for line in path.read_text("utf-8").splitlines() if json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -1,0 +1,95 @@
+"""The whole training of nano: from nothing but the theatre to a folder that any part of Piying loads."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from piying.errors import UsageError
+from piying.models.text import Tokenizer
+from piying.theatre import captions
+from piying.train.hooks import Clock, Listener
+from piying.train.recipe import Recipe
+from piying.train.stage import Run
+from piying.train.text import train_text
+from piying.train.tokenizer import train_tokenizer
+from piying.train.transformer import start_drawing, train_transformer
+from piying.train.vae import train_vae
+from piying.weights import Checkpoint, save
+
+StageName = Literal["vae", "text", "transformer"]
+STAGES: tuple[StageName, ...] = ("vae", "text", "transformer")
+
+
+def train_nano(
+    recipe: Recipe,
+    out: Path,
+    *,
+    device: str | torch.device,
+    minutes: float | None = None,
+    resume: bool = False,
+    stages: Sequence[StageName] = STAGES,
+    on_event: Listener = print,
+) -> Path | None:
+    """Trains the stages in order, each once; the folder of the finished model, None where `minutes` or `stages` ended before.
+
+    Whatever the minutes, a call gets at least one step further.
+    `out` keeps checkpoints, logs, sheets and cached latents. With `resume` a run goes on where the last one in `out`
+    ended, to the same weights, bit for bit on a CPU; a GPU adds up in its own order. Raises UsageError where `out` holds a
+    training and `resume` was not asked for, or one of another recipe.
+    """
+    _open(recipe, out, resume)
+    needed = set(stages) | ({"vae", "text"} if "transformer" in stages else set())
+    for name in needed - set(stages):
+        if not (out / name).is_dir():
+            raise UsageError(f"stages={','.join(stages)}: {name} was not trained in {out}; add it to the stages")
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    run = Run(recipe, out, device, Clock(minutes), on_event)
+    tokenizer = _tokenizer(recipe, out)
+    drawn = start_drawing(run) if "transformer" in stages else []
+    seen = train_vae(run) if "vae" in needed else None
+    text = train_text(run, tokenizer) if "text" in needed else None
+    if seen is None or text is None or "transformer" not in stages:
+        return None
+    vae, scale = seen
+    config = replace(recipe.model, vae=replace(recipe.model.vae, latent_scale=scale, image_latent_scale=scale))
+    painter = train_transformer(run, drawn, vae, config, text, tokenizer)
+    if painter is None:
+        return None
+    folder = out / config.name
+    checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer, captions.words())
+    save(checkpoint, folder, getattr(torch, recipe.stored))
+    return folder
+
+
+def _tokenizer(recipe: Recipe, out: Path) -> Tokenizer:
+    """Trained once. Raises UsageError where the text encoder has too few rows for it."""
+    path = out / "tokenizer.json"
+    if not path.is_file():
+        part = path.with_suffix(".part")
+        part.write_text(train_tokenizer(recipe.seed), "utf-8")
+        part.replace(path)
+    text = path.read_text("utf-8")
+    pieces, rows = len(json.loads(text)["model"]["vocab"]), recipe.model.text.vocabulary
+    if pieces > rows:
+        raise UsageError(f"model.text.vocabulary={rows}: the tokenizer has {pieces} pieces; use at least as many rows")
+    return Tokenizer.from_json(text)
+
+
+def _open(recipe: Recipe, out: Path, resume: bool) -> None:
+    """Marks `out` with the recipe."""
+    mark = out / "recipe.json"
+    text = json.dumps(asdict(recipe), indent=1)
+    if mark.is_file():
+        if not resume:
+            raise UsageError(f"out={out}: holds a training; go on with it (--resume) or choose another folder")
+        if mark.read_text() != text:
+            raise UsageError(f"out={out}: was trained by another recipe; use that one or choose another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    mark.write_text(text)

@@ -1,0 +1,35 @@
+"""Where every random number of a training comes from: a key of words and numbers, never a running state.
+
+What step 700 draws depends on the recipe's seed and on 700 alone, so a resumed training draws what an unbroken one would.
+Scenes: training's own seeds lie below 2**30 (piying.theatre.casting), evaluation's from there, validation's from 2**40.
+"""
+
+import random
+from dataclasses import replace
+
+import torch
+
+from piying.theatre import casting
+from piying.theatre.scene import Scene
+
+VALIDATION = 1 << 40
+
+
+def draw_at(*key: str | int) -> random.Random:
+    """A Python generator of its own for a key such as (seed, "vae", step)."""
+    return random.Random(" ".join(map(str, key)))
+
+
+def noise_at(*key: str | int, device: torch.device) -> torch.Generator:
+    """The same for tensors on a device."""
+    return torch.Generator(device).manual_seed(draw_at(*key).getrandbits(63))
+
+
+def training_scene(seed: int, index: int) -> Scene:
+    """What training clip `index` shows."""
+    return casting.draw(draw_at(seed, "training scene", index), "train")
+
+
+def validation_scene(index: int) -> Scene:
+    """What validation clip `index` shows, the same for every recipe. Composed as in training, drawn as never there."""
+    return replace(casting.draw(draw_at("validation scene", index), "train"), seed=VALIDATION + index)

@@ -1,0 +1,88 @@
+"""What the three stages share: where they are, and one way to run, resume and finish."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from piying.train import checkpoint, hooks
+from piying.train.hooks import Clock, Listener
+from piying.train.loop import Loss, State, train
+from piying.train.recipe import OptimizerRecipe, Phase, Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of a training: what, where, on what, how long, and who listens."""
+
+    recipe: Recipe
+    out: Path
+    device: torch.device
+    clock: Clock
+    listen: Listener
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training inside a run. Functions of a step depend on it alone."""
+
+    name: str
+    model: nn.Module
+    optimizer: OptimizerRecipe
+    steps: int
+    batches: Callable[[int], Any]
+    samples: Callable[[int], int]  # in the batch of a step
+    loss: Loss
+    measure: Callable[[State], dict[str, float]]
+    picture: Callable[[State, Path], None] | None = None
+    compiled: Callable[[], Iterable[nn.Module]] = tuple  # parts that are worth compiling, each for all steps
+
+
+def perform(stage: Stage, run: Run) -> nn.Module | None:
+    """Runs a stage from its last checkpoint to its end: the average weights; None where the clock ended it before."""
+    recipe, folder = run.recipe, run.out / stage.name
+    log = run.out / f"{stage.name}.jsonl"
+    state = State(stage.model.to(run.device), stage.optimizer, stage.steps)
+    if saved := checkpoint.read(folder):
+        state.restore(*saved)
+    hooks.forget(log, state.step)
+    looking_on = [
+        hooks.log(stage.name, log, recipe.log_every, stage.samples, run.listen),
+        hooks.validate(stage.name, log, recipe.validate_every, stage.measure, run.listen),
+        hooks.save(folder, recipe.save_every, run.clock),
+        run.clock,
+    ]
+    if stage.picture:
+        looking_on.insert(2, hooks.draw(stage.name, run.out / "sheets", recipe.sheet_every, stage.picture, run.listen))
+    if recipe.compile and run.device.type == "cuda":
+        for part in stage.compiled():
+            part.compile()
+    finished = train(state, stage.batches, stage.loss, looking_on)
+    return state.average.eval() if finished else None
+
+
+def finished(name: str, model: nn.Module, steps: int, run: Run) -> nn.Module | None:
+    """The average weights of a stage that ended in an earlier run, in `model`; None where it has not ended."""
+    saved = checkpoint.read(run.out / name)
+    if saved is None or saved[0] < steps:
+        return None
+    weights = {key.removeprefix("average/"): value for key, value in saved[1].items() if key.startswith("average/")}
+    model.load_state_dict(weights)
+    return model.to(run.device).requires_grad_(False).eval()
+
+
+def locate(phases: tuple[Phase, ...], step: int) -> tuple[int, int]:
+    """The index of the phase that a step belongs to, and which of its steps it is."""
+    for index, phase in enumerate(phases):
+        if step < phase.steps:
+            return index, step
+        step -= phase.steps
+    raise IndexError(step)
+
+
+def total(phases: tuple[Phase, ...]) -> int:
+    """Steps of all phases."""
+    return sum(phase.steps for phase in phases)

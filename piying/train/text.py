@@ -1,0 +1,101 @@
+"""Stage two: the text encoder, by the facts that a caption tells. The heads that ask for them are thrown away."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from piying.models import initial
+from piying.models.text import TextEncoder, Tokenizer
+from piying.theatre import scene
+from piying.theatre.captions import caption
+from piying.train.loop import Facts, State
+from piying.train.loss import fact_error
+from piying.train.seeds import draw_at, training_scene, validation_scene
+from piying.train.stage import Run, Stage, finished, perform
+
+NAME = "text"
+LANGUAGES = ("en", "zh")
+
+_ACTOR = {"subject": scene.SUBJECTS, "colour": scene.COLOURS, "size": scene.SIZES, "motion": scene.MOTIONS}
+QUESTIONS: dict[str, tuple[str, ...]] = {
+    **_ACTOR,
+    **{f"{fact}2": values for fact, values in _ACTOR.items()},
+    "backdrop": scene.BACKDROPS,
+    "camera": scene.CAMERAS,
+    "weather": scene.WEATHERS,
+    "light": scene.LIGHTS,
+    "style": scene.STYLES,
+}
+
+
+class Reader(nn.Module):
+    """The encoder, and for each question a glance over its states and an answer; the first answer is "not told"."""
+
+    def __init__(self, text: TextEncoder, seed: int) -> None:
+        super().__init__()
+        width, dice = text.config.width, torch.Generator().manual_seed(seed)
+        self.text = text
+        self.queries = nn.Parameter(torch.randn(len(QUESTIONS), width, generator=dice) / width**0.5)
+        self.answers = nn.ModuleList(nn.Linear(width, 1 + len(values)) for values in QUESTIONS.values())
+        for parameter in self.answers.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, tokens: Tensor) -> list[Tensor]:
+        """tokens [B L] -> logits [B classes] of each question."""
+        states = self.text(tokens)
+        glance = (states @ self.queries.T).softmax(1)  # [B L Q]
+        pooled = torch.einsum("blq,bld->qbd", glance, states)
+        return [answer(state) for answer, state in zip(self.answers, pooled, strict=True)]
+
+
+class Told(NamedTuple):
+    """A batch: captions and what they tell."""
+
+    tokens: Tensor  # [B L]
+    facts: Tensor  # [B Q], 0 not told
+
+
+def train_text(run: Run, tokenizer: Tokenizer) -> TextEncoder | None:
+    """The trained encoder; None where the clock ended the run before."""
+    recipe, part = run.recipe, run.recipe.text
+    length = recipe.model.transformer.text_tokens
+    untrained = Reader(initial.text(recipe.model.text, recipe.seed), recipe.seed)
+    trained = finished(NAME, untrained, part.steps, run)
+    if trained is None:
+        held_out = tell([validation_scene(i) for i in range(recipe.validation)], tokenizer, length, "validation", run.device)
+
+        def batches(step: int) -> Told:
+            scenes = [training_scene(recipe.seed, step * part.batch + i) for i in range(part.batch)]
+            return tell(scenes, tokenizer, length, f"{recipe.seed} {step}", run.device)
+
+        stage = Stage(
+            NAME, untrained, part.optimizer, part.steps, batches, lambda step: part.batch, read, lambda state: check(state, held_out)
+        )
+        trained = perform(stage, run)
+    return trained.text if trained else None
+
+
+def tell(scenes: list[scene.Scene], tokenizer: Tokenizer, length: int, key: str, device: torch.device) -> Told:
+    """A caption of each scene, English and Chinese in turn."""
+    rng = draw_at(NAME, key)
+    captions = [caption(shown, LANGUAGES[i % 2], rng) for i, shown in enumerate(scenes)]
+    facts = [[_answer(said.told, question) for question in QUESTIONS] for said in captions]
+    tokens = tokenizer([said.text for said in captions], length)
+    return Told(tokens.to(device), torch.tensor(facts, device=device))
+
+
+def _answer(told: dict[str, str], question: str) -> int:
+    return 1 + QUESTIONS[question].index(told[question]) if question in told else 0
+
+
+def read(model: nn.Module, batch: Told) -> tuple[Tensor, Facts]:
+    """The loss of a batch."""
+    return fact_error(model(batch.tokens), batch.facts)
+
+
+@torch.no_grad()
+def check(state: State, held_out: Told) -> dict[str, float]:
+    """The share of right answers, over all questions and of the worst one."""
+    loss, facts = read(state.average, held_out)
+    return {"loss": loss.item(), "right": facts["right"].item(), "worst": facts["worst"].item()}

@@ -1,0 +1,138 @@
+"""Stage three: the transformer, and in the beginning the text encoder with it, on latents that were made once."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from piying.config import ModelConfig
+from piying.generate import Model
+from piying.models import initial
+from piying.models.text import TextEncoder, Tokenizer
+from piying.models.transformer import Transformer
+from piying.models.vae import VAE
+from piying.request import Request
+from piying.sampling.schedule import add_noise, alphas, velocity
+from piying.theatre.captions import caption
+from piying.theatre.scene import Scene
+from piying.theatre.sheet import contact_sheet
+from piying.train.batch import Batch, Batches, fill_patch
+from piying.train.loop import Facts, State
+from piying.train.loss import velocity_error
+from piying.train.pool import Latents
+from piying.train.recipe import Phase, Recipe
+from piying.train.seeds import draw_at, training_scene, validation_scene
+from piying.train.stage import Run, Stage, finished, locate, perform, total
+from piying.train.text import LANGUAGES
+from piying.weights import Checkpoint
+
+NAME = "transformer"
+HELD_OUT = (-6.0, -4.0, -2.0, 0.0, 2.0)  # log-SNR at which the held-out loss is measured
+SHOWN = 6  # captions on a sheet
+
+
+class Painter(nn.Module):
+    """Text encoder and transformer as one, for the loop."""
+
+    def __init__(self, text: TextEncoder, transformer: Transformer) -> None:
+        super().__init__()
+        self.text = text
+        self.transformer = transformer
+
+    def forward(self, x: Tensor, tokens: Tensor, timesteps: Tensor, tune_text: bool) -> Tensor:
+        """x [B F C H W] with its condition channels, tokens [B L], timesteps [B] -> v [B F C_out H W]."""
+        with torch.set_grad_enabled(tune_text and torch.is_grad_enabled()):
+            states = self.text(tokens)
+        return self.transformer(x, states, timesteps)
+
+
+def training_scenes(recipe: Recipe) -> list[Scene]:
+    """What the clips of all phases show; each phase begins with the first."""
+    return [training_scene(recipe.seed, i) for i in range(max(phase.pool for phase in recipe.transformer.phases))]
+
+
+def start_drawing(run: Run) -> list[Latents]:
+    """The pool of each phase, whose frames are drawn from now on."""
+    played = training_scenes(run.recipe)
+    return [
+        Latents(played[: phase.pool], phase.size, run.out / "latents" / f"phase-{i}")
+        for i, phase in enumerate(run.recipe.transformer.phases)
+    ]
+
+
+def train_transformer(
+    run: Run, drawn: list[Latents], vae: VAE, config: ModelConfig, text: TextEncoder, tokenizer: Tokenizer
+) -> Painter | None:
+    """The trained pair; None where the clock ended the run before. `config` knows the latent scale."""
+    recipe, part = run.recipe, run.recipe.transformer
+    steps = total(part.phases)
+    model = Painter(text.requires_grad_(True), initial.transformer(config.transformer, recipe.seed))
+    if trained := finished(NAME, model, steps, run):
+        return trained
+    shown = [validation_scene(i) for i in range(recipe.validation)]
+    played = training_scenes(recipe)
+    whole = Phase(steps=1, batch=1, pool=recipe.validation, size=config.size, frames=config.frames)
+    pools = [Latents(shown, config.size, run.out / "latents" / "held-out"), *drawn]
+    for phase, pool in zip((whole, *part.phases), pools, strict=True):
+        pool.encode_with(vae, config.vae.latent_scale, phase.frames, run.device)
+        if not pool.grow(phase.there(0), run.clock, run.listen):
+            return None
+    alpha = alphas(config.schedule).to(run.device)
+    texts = [caption(scene, LANGUAGES[i % 2], draw_at("held-out caption", i)).text for i, scene in enumerate(shown)]
+    held_out = hold_out(pools[0].clips, tokenizer(texts, config.transformer.text_tokens), config, alpha)
+
+    def picture(state: State, path: Path) -> None:
+        painter = state.average
+        checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer)
+        draw_sheet(Model(checkpoint, config.name), texts[:SHOWN], path)
+
+    stage = Stage(
+        NAME,
+        model,
+        part.optimizer,
+        steps,
+        Batches(recipe, config, tokenizer, pools[1:], played),
+        lambda step: part.phases[locate(part.phases, step)[0]].batch,
+        lambda model, batch: predict(model, batch, alpha),
+        lambda state: measure_levels(state.average, held_out, alpha),
+        picture,
+        lambda: model.transformer.transformer_blocks,
+    )
+    return perform(stage, run)
+
+
+def predict(model: nn.Module, batch: Batch, alpha: Tensor) -> tuple[Tensor, Facts]:
+    """The loss of a batch; alpha [timesteps] of the schedule."""
+    level = alpha[batch.timesteps]
+    share = level.float()[:, None, None, None, None]
+    x = torch.cat([add_noise(batch.x0, batch.noise, share), batch.condition], dim=2)
+    v = model(x, batch.tokens, batch.timesteps, batch.tune_text)
+    return velocity_error(v, velocity(batch.x0, batch.noise, share), level.logit())
+
+
+def hold_out(clips: Tensor, tokens: Tensor, config: ModelConfig, alpha: Tensor) -> dict[str, list[Batch]]:
+    """The same clips [N f C h w], captions and noise at each held-out level, and at the last timestep, which is all noise."""
+    x0 = fill_patch(clips.float(), config.transformer.patch[0])
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0)
+    distance = (alpha[:-1, None].logit() - torch.tensor(HELD_OUT).to(alpha)).abs()
+    places = {f"v at {level:+g}": int(nearest) for level, nearest in zip(HELD_OUT, distance.argmin(0), strict=True)}
+    whole = {
+        name: Batch(x0, noise, torch.zeros_like(x0), tokens.to(x0.device), torch.full((len(x0),), place).to(x0.device), False)
+        for name, place in {**places, "v at the end": len(alpha) - 1}.items()
+    }
+    return {name: [Batch(*(part[i : i + 8] if isinstance(part, Tensor) else part for part in batch)) for i in range(0, len(x0), 8)] for name, batch in whole.items()}
+
+
+@torch.no_grad()
+def measure_levels(model: Painter, held_out: dict[str, list[Batch]], alpha: Tensor) -> dict[str, float]:
+    """The mean error of v at each level."""
+    return {
+        name: torch.cat([predict(model, batch, alpha)[1]["v"] for batch in batches]).mean().item()
+        for name, batches in held_out.items()
+    }
+
+
+def draw_sheet(model: Model, texts: list[str], path: Path) -> None:
+    """A video of each text."""
+    videos = model.make(*(Request(prompt=text, seed=i) for i, text in enumerate(texts)))
+    contact_sheet([video.frames for video in videos], texts).save(path)

@@ -1,0 +1,54 @@
+"""`piying doctor`: what it says of this machine, and of machines that it is told about."""
+
+import os
+
+import pytest
+
+from piying.cli import doctor
+from piying.config import FAMILY
+
+GB = 10**9
+
+
+@pytest.fixture
+def machine():
+    """A report of a machine with these bytes free."""
+    return lambda memory, *gpus: {
+        "memory": {"total": memory, "free": memory},
+        "gpus": [{"name": f"card {number}", "total": free, "free": free} for number, free in enumerate(gpus)],
+    }
+
+
+def test_the_report_names_this_machine_and_the_whole_family(piying):
+    report = piying("doctor", "--json").json
+    assert report["cpu"]["cores"] == len(os.sched_getaffinity(0))
+    assert 0 < report["memory"]["free"] <= report["memory"]["total"]
+    assert set(report["models"]) == set(FAMILY)
+    assert report["gpus"] == []
+
+
+def test_the_same_is_said_in_words(piying):
+    result = piying("doctor")
+    assert result.code == 0
+    assert all(f"{name}: " in result.out for name in FAMILY)
+    assert "GPU: none" in result.out and "no ffmpeg program is needed" in result.out
+
+
+def test_weights_are_counted_as_published():
+    """2B: 1.694 B parameters, T5-XXL 4.76 B, VAE 215.6 M, two bytes each."""
+    assert doctor.models()["cogvideox-2b"]["weights"] == pytest.approx(2 * (1.694 + 4.762 + 0.2156) * GB, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "memory", "gpus", "says"),
+    [
+        (GB // 10, 8 * GB, [], "run on the CPU"),
+        (13 * GB, 32 * GB, [], "without a GPU a video takes days"),
+        (13 * GB, 32 * GB, [8 * GB], "without a GPU"),
+        (13 * GB, 8 * GB, [], "do not fit here"),
+        (13 * GB, 8 * GB, [8 * GB, 24 * GB], "fit on card 1,"),
+        (13 * GB, 8 * GB, [24 * GB, 24 * GB], "fit on card 0 and card 1,"),
+    ],
+)
+def test_a_model_runs_where_its_weights_fit(machine, weights, memory, gpus, says):
+    assert says in doctor.verdict({"weights": weights, "here": False}, machine(memory, *gpus))

@@ -1,0 +1,238 @@
+"""`piying generate`: what comes out, and what each bad input is answered with."""
+
+import errno
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from piying.video import read_frames, read_request
+
+PROMPT = "a red boat"
+
+
+@pytest.fixture
+def boat(piying, tiny_model_folder):
+    """Makes a video with the tiny model."""
+    return lambda *arguments: piying("generate", PROMPT, "--model", tiny_model_folder, *arguments)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_sentence_becomes_a_video_under_a_name_of_its_own(boat, tmp_path):
+    result = boat("--seed", 7)
+    assert (result.code, result.out) == (0, "a-red-boat.mp4: 9 frames, seed 7\n")
+    assert read_frames(tmp_path / "a-red-boat.mp4").shape == (9, 32, 48, 3)
+    assert files(tmp_path) == {"a-red-boat.mp4"}
+
+
+def test_a_second_video_of_the_same_words_gets_a_number(boat, tmp_path):
+    boat("--seed", 1)
+    first = (tmp_path / "a-red-boat.mp4").read_bytes()
+    assert boat("--seed", 2).out.startswith("a-red-boat-2.mp4")
+    assert (tmp_path / "a-red-boat.mp4").read_bytes() == first
+
+
+def test_every_option_reaches_the_request(boat, picture, tmp_path):
+    options = {
+        "--negative": "grey",
+        "--seed": 5,
+        "--steps": 3,
+        "--guidance": 2.5,
+        "--guidance-curve": "smooth",
+        "--sampler": "ddim",
+        "--frames": 17,
+        "--size": "48x32",
+        "--image": picture,
+        "--last-image": picture,
+        "--out": "x.mp4",
+    }
+    assert boat(*[part for pair in options.items() for part in pair]).code == 0
+    request = read_request(tmp_path / "x.mp4")
+    assert (request.prompt, request.negative, request.seed, request.steps) == (PROMPT, "grey", 5, 3)
+    assert (request.guidance, request.guidance_curve, request.sampler) == (2.5, "smooth", "ddim")
+    assert (request.frames, request.size) == (17, (48, 32))
+    assert (request.image, request.last_image) == (picture, picture)
+
+
+def test_json_is_one_object_and_all_else_goes_to_stderr(boat):
+    result = boat("--seed", 7, "--json")
+    assert result.json["video"] == "a-red-boat.mp4"
+    assert (result.json["frames"], result.json["size"], result.json["fps"]) == (9, [32, 48], 8)
+    assert result.json["request"]["seed"] == 7
+    assert "step: 2 of 2" in result.err
+
+
+def test_a_preview_shows_the_video_so_far(boat, tmp_path):
+    assert boat("--preview").code == 0
+    assert files(tmp_path) == {"a-red-boat.mp4", "a-red-boat-preview.png"}
+    assert Image.open(tmp_path / "a-red-boat-preview.png").size == (48, 32)
+
+
+def test_words_that_the_model_never_learned_are_named_with_those_it_knows(piying, tiny_model_folder):
+    english = piying("generate", "a red tractor", "--model", tiny_model_folder)
+    assert english.code == 0
+    assert "never learned tractor. It knows: a, red, boat." in english.err
+    chinese = piying("generate", "拖拉机", "--model", tiny_model_folder)
+    assert "never learned 拖拉机. It knows: 船." in chinese.err
+
+
+def test_known_words_are_passed_over_in_silence(boat):
+    assert "never learned" not in boat().err
+
+
+REFUSED = [  # arguments, what the line must say, exit code
+    (["generate", ""], 'prompt=""', 2),
+    (["generate", "  "], "prompt", 2),
+    (["generate"], "prompt", 2),
+    (["generate", PROMPT, "--frames", "50"], "frames=50: use 8n+1, e.g. 49", 2),
+    (["generate", PROMPT, "--frames", "many"], "--frames", 2),
+    (["generate", PROMPT, "--size", "100x144"], "size=100x144: use multiples of 16", 2),
+    (["generate", PROMPT, "--size", "big"], "size=big: write height x width", 2),
+    (["generate", PROMPT, "--steps", "0"], "steps=0", 2),
+    (["generate", PROMPT, "--seed", "-1"], "seed=-1", 2),
+    (["generate", PROMPT, "--guidance", "nan"], "guidance", 2),
+    (["generate", PROMPT, "--sampler", "euler"], "sampler='euler'", 2),
+    (["generate", PROMPT, "--model", "no-such-model"], "known are", 3),
+    (["generate", PROMPT, "--model", "cogvideox-2b"], "not on this machine", 3),
+    (["generate", PROMPT, "--image", "missing.png"], "missing.png: no such file", 2),
+    (["generate", PROMPT, "--last-image", "last.png"], "together with a first image", 2),
+    (["generate", PROMPT, "--out", "boat.gif"], "ends in .mp4", 2),
+    (["generate", PROMPT, "--out", "nowhere/boat.mp4"], "the folder nowhere does not exist", 2),
+    (["generate", PROMPT, "--out", "b" * 300 + ".mp4"], "cannot write there", 1),
+    (["generate", PROMPT, "--out", "/proc/boat.mp4"], "cannot write there", 1),
+    (["generate", PROMPT, "--nonsense"], "--nonsense", 2),
+    (["dance"], "dance", 2),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says", "code"), REFUSED, ids=lambda value: str(value)[-60:])
+def test_bad_input_is_one_clear_line_and_leaves_nothing(piying, tiny_model_folder, tmp_path, arguments, says, code):
+    if "generate" in arguments and "--model" not in arguments:
+        arguments = [*arguments, "--model", tiny_model_folder]
+    result = piying(*arguments)
+    line = result.err.splitlines()[-1]
+    assert (result.code, result.out) == (code, "")
+    assert line.startswith("piying: ") and says in line
+    assert "Traceback" not in result.err
+    assert files(tmp_path) == set()
+
+
+def test_an_error_is_the_one_json_object(piying):
+    result = piying("generate", PROMPT, "--model", "no-such-model", "--json")
+    assert result.json["error"]["kind"] == "ModelMissing"
+    assert result.json["error"]["exit_code"] == result.code == 3
+    assert piying("generate", "--json", "--steps", "x", PROMPT).json["error"]["exit_code"] == 2
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that claims more pixels than anyone has memory for."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not an image at all", bomb(10_000, 10_000), bomb(100_000, 100_000)],
+    ids=["empty", "text", "large", "bomb"],
+)
+def test_a_broken_image_is_refused_before_the_model_loads(piying, tmp_path, content, recwarn):
+    (tmp_path / "picture.png").write_bytes(content)
+    result = piying("generate", PROMPT, "--model", "no-such-model", "--image", "picture.png")
+    assert result.code == 2
+    assert result.err.startswith("piying: picture.png: ") and len(result.err.splitlines()) == 1
+    assert not recwarn.list
+
+
+def test_a_truncated_image_is_refused(piying, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    (tmp_path / "picture.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    result = piying("generate", PROMPT, "--image", "picture.png")
+    assert result.code == 2 and "picture.png" in result.err
+
+
+def test_the_output_is_checked_before_the_model_loads(piying):
+    result = piying("generate", PROMPT, "--model", "no-such-model", "--out", "nowhere/boat.mp4")
+    assert result.code == 2 and "nowhere" in result.err
+
+
+def test_a_folder_without_room_is_refused_before_the_model_loads(piying, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1_000_000))
+    result = piying("generate", PROMPT, "--model", "no-such-model")
+    assert result.code == 1 and "1 MB free there, 16 MB are needed" in result.err
+
+
+def test_a_disk_that_fills_up_leaves_no_video(boat, tmp_path, monkeypatch):
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    result = boat()
+    assert result.code == 1 and "No space left" in result.err
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("keep", [0, 5, 0.5], ids=["empty", "a few bytes", "half"])
+def test_truncated_weights_are_refused(piying, tiny_model_folder, tmp_path, keep):
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    weights = next((folder / "transformer").glob("*.safetensors"))
+    content = weights.read_bytes()
+    weights.write_bytes(content[: int(keep * len(content)) if keep < 1 else keep])
+    result = piying("generate", PROMPT, "--model", folder)
+    assert result.code == 1
+    assert str(weights) in result.err.splitlines()[-1] and "unexpected" not in result.err
+
+
+def test_a_foreign_folder_is_no_model(piying, tmp_path):
+    (tmp_path / "photos").mkdir()
+    result = piying("generate", PROMPT, "--model", "photos")
+    assert result.code == 3 and "photos" in result.err and "unexpected" not in result.err
+
+
+def test_ctrl_c_is_one_word_and_leaves_nothing(boat, tmp_path, monkeypatch):
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("piying.generate.Progress.preview", interrupt)
+    result = boat("--preview")
+    assert result.code == 130
+    assert result.err.splitlines()[-1] == "piying: interrupted"
+    assert files(tmp_path) == set()
+
+
+def test_running_out_of_memory_has_its_own_code(boat, monkeypatch):
+    def exhaust(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("piying.generate.levels", exhaust)
+    assert boat().code == 4
+
+
+def test_an_unexpected_error_is_one_line_until_asked_for_more(boat, monkeypatch):
+    def fail(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("piying.generate.levels", fail)
+    short = boat()
+    assert short.code == 1
+    assert short.err.splitlines()[-1] == "piying: unexpected ZeroDivisionError: a bug (PIYING_DEBUG=1 shows where)"
+    assert "Traceback" not in short.err
+    monkeypatch.setenv("PIYING_DEBUG", "1")
+    assert "Traceback" in boat().err

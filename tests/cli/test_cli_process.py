@@ -1,0 +1,54 @@
+"""What only a process of its own shows: start-up, streams, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def piying(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "piying", *arguments]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["--version"], []], ids=str)
+def test_help_starts_nothing_heavy(arguments, tmp_path):
+    script = (
+        "import sys; from piying.cli import run; code = run(sys.argv[1:]); "
+        "print([name for name in ('torch', 'av', 'numpy', 'PIL', 'rich') if name in sys.modules]); "
+        "sys.exit(code)"
+    )
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert not done.stderr
+
+
+def test_a_person_makes_and_inspects_a_chinese_video(tiny_model_folder, tmp_path):
+    made = piying("generate", "一艘船", "--model", str(tiny_model_folder), "--json", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    video = json.loads(made.stdout)["video"]
+    assert video == "一艘船.mp4" and (tmp_path / video).is_file()
+    assert "prompt: 一艘船" in piying("inspect", video, folder=tmp_path).stdout
+
+
+def test_ctrl_c_ends_a_run_cleanly(tiny_model_folder, tmp_path):
+    command = [sys.executable, "-m", "piying", "generate", "a boat", "--model", str(tiny_model_folder)]
+    command += ["--steps", "1000", "--preview"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()  # the work has begun
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert (out, err.splitlines()[-1]) == ("", "piying: interrupted")
+    assert not list(tmp_path.glob("*.mp4")) and not list(tmp_path.glob(".*"))

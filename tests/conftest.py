@@ -1,0 +1,23 @@
+"""What several tests share."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from piying.config import NANO
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model in nano's shape: 9 frames of 32x48 in 2 steps; it knows "a", "red", "boat" and 船."""
+    import torch
+    from toys import toy, toy_checkpoint
+
+    from piying.weights import save
+
+    config = replace(toy(NANO), name="tiny", steps=2)
+    words = {"en": ["a", "red", "boat"], "zh": ["船"]}
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save(replace(toy_checkpoint(NANO), config=config, words=words), folder, torch.float32)
+    return folder

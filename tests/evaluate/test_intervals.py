@@ -1,0 +1,45 @@
+import math
+import random
+
+import pytest
+
+from piying.errors import UsageError
+from piying.evaluate.intervals import difference, mean, rate
+
+
+def test_wilson_gives_the_published_intervals():
+    # Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I, method 3
+    for successes, trials, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)]:
+        found = rate(successes, trials)
+        assert found.value == successes / trials
+        assert found.low == pytest.approx(low, abs=5e-5)
+        assert found.high == pytest.approx(high, abs=5e-5)
+
+
+def test_a_difference_gives_the_published_interval():
+    # Newcombe 1998, "Interval estimation for the difference between independent proportions", table II, method 10
+    found = difference(rate(56, 70), rate(48, 80))
+    assert found.value == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    draws = random.Random(0)
+    covered = 0
+    for _ in range(4000):
+        found = rate(sum(draws.random() < 0.9 for _ in range(40)), 40)
+        covered += found.low <= 0.9 <= found.high
+    assert 0.93 <= covered / 4000 <= 0.98
+
+
+def test_a_mean_has_the_normal_interval():
+    found = mean([1.0, 2.0, 3.0, 4.0])
+    assert found.value == 2.5
+    assert found.high - found.value == pytest.approx(1.959964 * math.sqrt(5 / 3) / 2)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_an_impossible_rate_is_refused(successes, trials):
+    with pytest.raises(UsageError, match=f"{successes} of {trials}"):
+        rate(successes, trials)
