@@ -1,7 +1,8 @@
 """The first judge, which learned nothing: geometry, brightness and the troupe's own figures.
 
-It judges colour, size and motion of the subjects that it is told to look for, the camera, and the style. Which subject
-is there, the backdrop, the weather and the light are left to the detectors.
+It judges the colour, size and motion of the subjects that it is told to look for, and the camera. Which subject is
+there, backdrop, weather, light and style are left to the detectors; of the style it makes a guess, to know what to
+look for.
 """
 
 import math
@@ -19,27 +20,39 @@ from piying.evaluate.stencils import Pose, Stencils, find, stencils
 from piying.theatre import puppets
 from piying.theatre.scene import COLOURS, Camera, Colour, Motion, Size, Style, Subject
 
+# What the stage does (piying.theatre.motion): shares of the canvas's height by number of actors, breadth of the widest
+# puppets in sizes (the first where they spin), zoom over a clip, and the camera's travel in canvas heights.
 HEIGHTS: dict[int, dict[Size, float]] = {1: {"small": 0.4, "large": 0.65}, 2: {"small": 0.3, "large": 0.45}}
-BREADTHS = (1.0, 1.3)  # of the widest puppets, sizes
-ZOOM = 1.45  # of the camera over a clip, half of it before the middle
+BREADTHS = (1.0, 1.3)
+ZOOM = 1.45
+TRAVEL: dict[Camera, tuple[float, float]] = {"pan_left": (-0.5, 0.0), "pan_right": (0.5, 0.0), "tilt_up": (0.0, -0.3)}
+PAIR_TRAVEL = 0.85  # share of it with two actors
+
 KEYS = (8, 0, 16)  # looks at which all colours, sizes and facings are tried; the first is the middle, at rest
 GREY = 0.05  # mean colourfulness (0..1) below which there are no colours, only the warmth of a lamp
 ONE_HUE = 0.987  # share of all colourfulness that is of one hue when a lamp shines through a screen
 ANGLES = (0.0, 0.16, -0.16, 0.32, -0.32, *(math.tau * i / 12 for i in range(1, 12)))
 PHASES = (0.0, 0.33, 0.67)  # gait cycles
 TURNS = ((0.0, 0.33), (0.0, 0.67), *((angle, 0.0) for angle in ANGLES))
-TRAVEL: dict[Camera, tuple[float, float]] = {"pan_left": (-0.5, 0.0), "pan_right": (0.5, 0.0), "tilt_up": (0.0, -0.3)}
-PAIR_TRAVEL = 0.85  # share of it with two actors
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A subject as the key looks show it."""
+
+    score: float
+    style: Style
+    colour: Colour
+    size: Size
+    scale: float  # pixels a puppet unit at rest
+    facing: int
 
 
 @dataclass(frozen=True)
 class Found:
     """A subject in a clip of T looks; places are canvas heights from the upper left corner."""
 
-    style: Style
-    colour: Colour
-    size: Size
-    scale: float  # pixels a puppet unit at rest
+    guess: Guess
     place: Tensor  # [T 2]
     angle: Tensor  # [T] radians, unwrapped
     belief: Tensor  # [T] above 0, how well the puppet explains the look
@@ -55,20 +68,20 @@ def _look(clip: Tensor, cast: Sequence[Subject]) -> Sight:
     """clip [T 3 H W] in 0..1."""
     small = F.avg_pool2d(clip, 2)
     free = torch.ones_like(small[:, 0])  # of puppets found so far, [T H W]
-    zooms = _zooms(len(clip), flow.camera(flow.drift(small, free)))
+    zooms = _zooms(len(clip), flow.camera(flow.drift(clip, torch.ones_like(clip[:, 0]))))
     styles = possible_styles(clip)
     actors: dict[Subject, Found] = {}
     for subject in cast:
         actors[subject] = found = _search(small, free, subject, styles, HEIGHTS[len(cast)], zooms)
-        styles = (found.style,)
+        styles = (found.guess.style,)
         free = free * _elsewhere(found, subject, small)
     camera = flow.camera(flow.drift(clip, F.interpolate(free[:, None], scale_factor=2)[:, 0]))
     seen: dict[str, dict[str, str]] = {}
     for subject, found in actors.items():
-        seen[subject] = {"size": found.size, "motion": _motion(found, camera, len(cast))}
-        if found.style not in COLOURLESS:
-            seen[subject]["colour"] = found.colour
-    return Sight(seen, {"camera": camera, "style": styles[0]} if cast else {"camera": camera})
+        seen[subject] = {"size": found.guess.size, "motion": _motion(found, camera, len(cast))}
+        if found.guess.style not in COLOURLESS:
+            seen[subject]["colour"] = found.guess.colour
+    return Sight(seen, {"camera": camera})
 
 
 def possible_styles(clip: Tensor) -> tuple[Style, ...]:
@@ -87,18 +100,17 @@ def _search(
 ) -> Found:
     """For each size what explains the key looks best; of these what explains all looks best."""
     found = []
-    for name, share in heights.items():
+    for size, share in heights.items():
         for scale in _scales(subject, share * looks.shape[-2]):
-            guesses = [_guess(looks, free, subject, style, scale, zooms) for style in styles]
-            _, style, colour, facing = max(guesses)
-            found.append(_follow(looks, free, subject, style, colour, name, scale, facing, zooms))
+            guesses = [_guess(looks, free, subject, style, size, scale, zooms) for style in styles]
+            found.append(_follow(looks, free, subject, max(guesses, key=lambda guess: guess.score), zooms))
     return max(found, key=lambda track: float(track.belief.mean()))
 
 
 def _guess(
-    looks: Tensor, free: Tensor, subject: Subject, style: Style, scale: float, zooms: Tensor
-) -> tuple[float, Style, Colour, int]:
-    """The colour and facing that explain the key looks best, and how well they do."""
+    looks: Tensor, free: Tensor, subject: Subject, style: Style, size: Size, scale: float, zooms: Tensor
+) -> Guess:
+    """The colour and facing that explain the key looks best."""
     colours = COLOURS if style != "shadow" else COLOURS[:1]
     total = torch.zeros(2, len(colours), device=looks.device)
     for key in KEYS:
@@ -106,32 +118,22 @@ def _guess(
         found = find(looks[key, None], _stencils(looks, subject, colours, style, poses), free[key, None])
         total += found.score[0].unflatten(0, (2, len(PHASES))).amax(1)
     facing, colour = divmod(int(total.argmax()), len(colours))
-    return float(total.max()), style, colours[colour], (1, -1)[facing]
+    return Guess(float(total.max()), style, colours[colour], size, scale, (1, -1)[facing])
 
 
-def _follow(
-    looks: Tensor,
-    free: Tensor,
-    subject: Subject,
-    style: Style,
-    colour: Colour,
-    size: Size,
-    scale: float,
-    facing: int,
-    zooms: Tensor,
-) -> Found:
+def _follow(looks: Tensor, free: Tensor, subject: Subject, guess: Guess, zooms: Tensor) -> Found:
     """Place and angle in every look."""
     place, angle, belief = torch.zeros(len(looks), 2), torch.zeros(len(looks)), torch.zeros(len(looks))
     for zoom in zooms.unique():
         steps = (zooms == zoom).nonzero()[:, 0]
-        poses = [Pose(scale * float(zoom), facing, *turn) for turn in TURNS]
-        found = find(looks[steps], _stencils(looks, subject, (colour,), style, poses), free[steps])
+        poses = [Pose(guess.scale * float(zoom), guess.facing, *turn) for turn in TURNS]
+        found = find(looks[steps], _stencils(looks, subject, (guess.colour,), guess.style, poses), free[steps])
         score, pose = found.score[:, :, 0].max(1)
         where = torch.stack([found.x[:, :, 0], found.y[:, :, 0]], -1)[torch.arange(len(steps)), pose]
         place[steps] = ((where + 0.5) / looks.shape[-2]).cpu()
         angle[steps] = torch.tensor([poses[i].angle for i in pose.tolist()])
         belief[steps] = score.clamp(min=0.01).cpu()
-    return Found(style, colour, size, scale, place, _unwrap(angle), belief)
+    return Found(guess, place, _unwrap(angle), belief)
 
 
 def _stencils(
@@ -161,7 +163,7 @@ def _unwrap(angle: Tensor) -> Tensor:
 def _elsewhere(found: Found, subject: Subject, looks: Tensor) -> Tensor:
     """1 where the subject is not, [T H W]."""
     height, width = looks.shape[-2:]
-    half_width, half_height = (side * found.scale / height * 1.1 for side in puppets.extent(subject))
+    half_width, half_height = (side * found.guess.scale / height * 1.1 for side in puppets.extent(subject))
     x = (torch.arange(width, device=looks.device) + 0.5) / height
     y = (torch.arange(height, device=looks.device) + 0.5) / height
     place = found.place.to(looks.device)

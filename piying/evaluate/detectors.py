@@ -13,17 +13,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from piying.errors import ModelMissing
-from piying.evaluate.drawing import Job, draw
 from piying.evaluate.jitter import jitter
-from piying.evaluate.looks import LOOKS, pictures, subsample
+from piying.evaluate.looks import CANVAS, LOOKS, pictures, subsample
 from piying.evaluate.network import Network, Views
 from piying.evaluate.sight import ACTOR, COLOURLESS, COLOURS, MOTIONS, SCENE, SIZES, SUBJECTS, Sight
 from piying.models.vae import VAE, to_frames, to_pixels
 from piying.theatre import casting
+from piying.theatre.ahead import Job, draw_ahead
 from piying.theatre.scene import FRAMES, Scene
 from piying.weights import load
 
 WEIGHTS = Path(__file__).with_name("detectors.safetensors")
+WAITING = 64  # batches that may be drawn before they are learned
 WINDOWS = 4  # parts of a clip in which a steady puppet stays the same
 SEEDS = 1 << 50  # of scenes: beyond those of training and of evaluation
 BATCH, PASSES, RATE = 32, 3, 2e-3  # clips in a step, times that a round is seen, learning rate at its height
@@ -53,7 +54,9 @@ def read(path: Path = WEIGHTS, device: str = "cpu") -> Network:
 @torch.inference_mode()
 def look(network: Network, clips: Tensor) -> list[Sight]:
     """What the network sees. clips uint8 [B F H W 3]."""
-    return sights(network(pictures(subsample(clips).to(network.queries.device))))
+    views = network(pictures(subsample(clips).to(network.queries.device)))
+    facts = {name: logits.cpu() for name, logits in views.scene.items()}
+    return sights(Views(views.presence.cpu(), views.colour.cpu(), views.size.cpu(), views.motion.cpu(), facts))
 
 
 def sights(views: Views) -> list[Sight]:
@@ -125,7 +128,7 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["rounds"]
     batches = [batch for number in range(done, rounds) for batch in lessons(seed, number, clips, vae is not None)]
-    drawn = draw(batches)
+    drawn = draw_ahead(batches, CANVAS, WAITING)
     for number in range(done, rounds):
         if minutes is not None and time.monotonic() - began > 60 * minutes:
             return False

@@ -11,8 +11,8 @@ from torch import Tensor
 from piying.theatre.scene import Camera
 
 LEVELS, ROUNDS = 3, 6  # of the pyramid, and of the fit on each level
-DOUBT = 0.03  # error of brightness (0..1) at which a pixel counts half
-PAN, TILT, ZOOM = 0.08, 0.06, 0.10  # least shift over the clip, canvas heights; least log zoom
+DOUBT = 0.015  # error of brightness (0..1) at which a pixel counts half
+PAN, TILT, ZOOM = 0.06, 0.05, 0.11  # least shift over the clip, canvas heights; least log zoom
 
 
 def drift(pictures: Tensor, weights: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def drift(pictures: Tensor, weights: Tensor) -> Tensor:
     pictures [T 3 H W] in 0..1; weights [T H W], 0 where a pixel is not scenery. The camera moves evenly, so all steps
     share one movement.
     """
-    grey, steps = pictures.mean(1, keepdim=True), len(pictures) - 1
+    grey, steps = without_specks(pictures.mean(1, keepdim=True)), len(pictures) - 1
     moved = torch.zeros(3, device=grey.device)
     for level in reversed(range(LEVELS)):
         size = [side >> level for side in grey.shape[-2:]]
@@ -44,6 +44,16 @@ def camera(moved: Tensor) -> Camera:
         "still": 1.0,
     }
     return max(shares, key=lambda name: shares[name])
+
+
+def without_specks(x: Tensor) -> Tensor:
+    """Without bright and dark spots of up to two pixels, which are weather: an opening and a closing. [N 1 H W]."""
+
+    def grow(x: Tensor) -> Tensor:
+        return F.max_pool2d(x, 3, 1, 1)
+
+    opened = grow(-grow(-x))
+    return -grow(-grow(opened))
 
 
 def correction(before: Tensor, after: Tensor, trust: Tensor, moved: Tensor) -> Tensor:

@@ -4,9 +4,8 @@ A set of clips is a folder of `0000.mp4` and so on, numbered as its cases are. W
 made, before the video file rounds it, stands in `numbers.jsonl` beside it.
 """
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,17 +13,20 @@ import numpy as np
 import torch
 from PIL import Image
 
+from piying.evaluate import ledger
 from piying.evaluate.detectors import reconstruct
-from piying.evaluate.drawing import draw
 from piying.evaluate.fidelity import psnr, ssim
+from piying.evaluate.looks import CANVAS
 from piying.evaluate.prompts import Case
 from piying.generate import Model
 from piying.models.vae import VAE
 from piying.request import Request
+from piying.theatre.ahead import draw_ahead
 from piying.theatre.scene import FPS, FRAMES
 from piying.theatre.stage import render
 from piying.video import Video
 
+NUMBERS = "numbers.jsonl"
 SILENCE = "."  # the prompt that tells nothing
 RENDERED = 16  # clips drawn at a time
 TOGETHER = {"cuda": 16, "cpu": 1}  # videos made at a time
@@ -46,9 +48,7 @@ class Deadline:
 def film_rendered(cases: Sequence[Case], folder: Path) -> None:
     """What the cases promise, as the theatre draws it."""
     batches = _missing(range(len(cases)), folder, RENDERED)
-    for batch, clips in zip(
-        batches, draw([([cases[i].scene for i in batch], FRAMES) for batch in batches]), strict=True
-    ):
+    for batch, clips in zip(batches, _draw(cases, batches), strict=True):
         for i, clip in zip(batch, clips.numpy(), strict=True):
             Video(clip, FPS).save(_path(folder, i))
 
@@ -56,11 +56,12 @@ def film_rendered(cases: Sequence[Case], folder: Path) -> None:
 def film_reconstructed(cases: Sequence[Case], folder: Path, vae: VAE, device: str) -> None:
     """The same through the VAE and back; `psnr` in dB and `ssim` are means over frames."""
     batches = _missing(range(len(cases)), folder, RENDERED)
-    for batch, clips in zip(
-        batches, draw([([cases[i].scene for i in batch], FRAMES) for batch in batches]), strict=True
-    ):
+    for batch, clips in zip(batches, _draw(cases, batches), strict=True):
         for i, clip, rebuilt in zip(batch, clips, reconstruct(vae, clips.to(device)).cpu(), strict=True):
-            _note(folder, i, {"psnr": psnr(clip, rebuilt).mean().item(), "ssim": ssim(clip, rebuilt).mean().item()})
+            ledger.add(
+                folder / NUMBERS,
+                {"clip": i, "psnr": psnr(clip, rebuilt).mean().item(), "ssim": ssim(clip, rebuilt).mean().item()},
+            )
             Video(rebuilt.numpy(), FPS).save(_path(folder, i))
 
 
@@ -79,9 +80,9 @@ def film_silence(model: Model, cases: Sequence[Case], folder: Path, deadline: De
 def film_from_first(model: Model, cases: Sequence[Case], folder: Path, deadline: Deadline, on_event: Listener) -> None:
     """Videos that begin with a rendered first frame: `psnr` of their first frame, `ceiling` of the VAE alone, in dB."""
     folder.mkdir(parents=True, exist_ok=True)
-    requests, given = {}, {}
+    config, requests, given = model.checkpoint.config, {}, {}
     for i, case in enumerate(cases):
-        given[i] = render([case.scene], frames=1, size=model.checkpoint.config.size).frames[0]
+        given[i] = render([case.scene], frames=config.frames, size=config.size).frames[0, :1]
         image = folder / f"{i:04d}.png"
         Image.fromarray(given[i][0].numpy()).save(image)
         requests[i] = Request(prompt=case.caption, seed=case.scene.seed, image=image)
@@ -90,7 +91,7 @@ def film_from_first(model: Model, cases: Sequence[Case], folder: Path, deadline:
         device = model.checkpoint.transformer.proj_out.weight.device
         ceiling = psnr(given[i], reconstruct(model.checkpoint.vae, given[i][None].to(device))[0].cpu())
         first = psnr(given[i], torch.from_numpy(video.frames[:1].copy()))
-        _note(folder, i, {"psnr": first.item(), "ceiling": ceiling.item()})
+        ledger.add(folder / NUMBERS, {"clip": i, "psnr": first.item(), "ceiling": ceiling.item()})
 
     _make(model, requests, folder, deadline, on_event, measure)
 
@@ -112,9 +113,7 @@ def filmed(folder: Path) -> dict[int, Path]:
 
 def numbers(folder: Path, name: str) -> list[float]:
     """One kind of number of the clips that are there."""
-    path = folder / "numbers.jsonl"
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
-    by_clip = {line["clip"]: line[name] for line in lines}  # the last one, where a killed run left two
+    by_clip = {line["clip"]: line[name] for line in ledger.findings(folder / NUMBERS)}  # the last of two
     return [by_clip[clip] for clip in filmed(folder) if clip in by_clip]
 
 
@@ -137,6 +136,11 @@ def _make(
         on_event(f"{folder.name}: {len(filmed(folder))} of {len(requests)}")
 
 
+def _draw(cases: Sequence[Case], batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+    """The scenes of each batch as the theatre draws them, uint8 [N F H W 3]."""
+    return draw_ahead([([cases[i].scene for i in batch], FRAMES) for batch in batches], CANVAS, RENDERED)
+
+
 def _missing(numbers: Sequence[int] | Mapping[int, Request], folder: Path, size: int) -> list[list[int]]:
     """The clips that are not there, in batches."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,8 +150,3 @@ def _missing(numbers: Sequence[int] | Mapping[int, Request], folder: Path, size:
 
 def _path(folder: Path, i: int) -> Path:
     return folder / f"{i:04d}.mp4"
-
-
-def _note(folder: Path, i: int, numbers: dict[str, float]) -> None:
-    with (folder / "numbers.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"clip": i, **numbers}) + "\n")

@@ -1,27 +1,29 @@
 """`piying evaluate nano`: every promise of docs/nano.md, measured."""
 
+import hashlib
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-from piying.evaluate import footage, tally
-from piying.evaluate.court import judge
+from piying.errors import UsageError
+from piying.evaluate import court, footage, tally
 from piying.evaluate.footage import Deadline, filmed, numbers
 from piying.evaluate.intervals import Estimate, mean, rate
 from piying.evaluate.nearest import nearest
 from piying.evaluate.prompts import Case, prompts
 from piying.evaluate.report import Measure, Promise, Report
 from piying.evaluate.tally import Judged
-from piying.generate import load
+from piying.generate import Model, load
 from piying.theatre.scene import Scene
 from piying.theatre.sheet import contact_sheet
 from piying.theatre.stage import render
 from piying.video import read_frames
 
 JUDGES_SEED = 1  # of the cases on which the judges are judged; the model's own have seed 0
+KNOWN = 400  # clips on which the judges are judged, at most
 ROWS = 12  # clips on a contact sheet
 AGAIN = 3  # videos made twice
 
@@ -41,11 +43,11 @@ def evaluate(
     A tenth as many clips are made from a first frame, and from a prompt that tells nothing. `training`: scenes that the
     model learned, among which the nearest to its samples are looked for. Clips and judgements are kept in `out`, so
     that a stopped evaluation goes on; after `minutes` no more clips are made, and what is missing says so. Raises
-    ModelMissing where the model or the detectors are missing.
+    ModelMissing where the model is missing, UsageError where `out` is about another model.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    deadline, painter = Deadline(minutes), load(model, device=device)
-    cases, known = prompts(n), prompts(min(n, 400), seed=JUDGES_SEED)
+    deadline, painter, judges = Deadline(minutes), load(model, device=device), court.judges(device)
+    _open(out, painter)
+    cases, known = prompts(n), prompts(2 * min(n, KNOWN), seed=JUDGES_SEED)[::2]  # each scene once
     alone = [case for case in cases if case.group != "two"][: -(-n // 10)]
 
     footage.film_rendered(known, out / "rendered")
@@ -55,13 +57,15 @@ def evaluate(
     footage.film_silence(painter, alone, out / "silence", deadline, on_event)
     again = [] if deadline.is_over() else footage.same_again(painter, cases[:AGAIN])
 
-    rendered, reconstructed = (judge(known, out / name, device, on_event) for name in ("rendered", "reconstructed"))
-    generated = judge(cases, out / "generated", device, on_event)
-    first, silence = (judge(alone, out / name, device, on_event) for name in ("first", "silence"))
+    rendered, reconstructed = (
+        court.judge(judges, known, out / name, on_event) for name in ("rendered", "reconstructed")
+    )
+    generated = court.judge(judges, cases, out / "generated", on_event)
+    first, silence = (court.judge(judges, alone, out / name, on_event) for name in ("first", "silence"))
 
     report = Report(
         model=str(model),
-        setting=_setting(painter.checkpoint.config.name, device, n, len(generated)),
+        setting=_setting(painter.checkpoint.config.name, judges, device, n, len(generated)),
         measures=[*tally.measures(generated, rendered), *_measured(out, first, rendered, again)],
         ceilings={"rendered": _accuracies(rendered), "rendered, through the VAE": _accuracies(reconstructed)},
         agreement=tally.agreement(generated),
@@ -78,6 +82,16 @@ def evaluate(
     )
     report.write(out)
     return report
+
+
+def _open(out: Path, painter: Model) -> None:
+    """Sees to it that `out` holds the clips of one model, known by its last layer."""
+    weight = painter.checkpoint.transformer.proj_out.weight
+    mark, path = hashlib.sha256(weight.float().cpu().numpy().tobytes()).hexdigest(), out / "model.sha256"
+    out.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text("utf-8") != mark:
+        raise UsageError(f"{out}: holds the evaluation of another model; choose another folder")
+    path.write_text(mark, "utf-8")
 
 
 def _measured(out: Path, first: list[Judged], rendered: list[Judged], again: list[bool]) -> list[Measure]:
@@ -107,13 +121,14 @@ def _accuracies(clips: list[Judged]) -> dict[str, dict[str, Estimate]]:
     return {name: tally.accuracies(clips, name) for name in (clips[0].sights if clips else ())}
 
 
-def _setting(name: str, device: str, n: int, made: int) -> dict[str, str]:
+def _setting(name: str, judges: Iterable[str], device: str, n: int, made: int) -> dict[str, str]:
     processor = (
         torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
     )
     return {
         "model": name,
-        "prompts": f"{made} of {n}, in English and Chinese, scenes with held-out seeds",
+        "prompts": f"{made} of {n}, each scene told in English and in Chinese, with seeds that training never drew",
+        "judges": ", ".join(judges),
         "machine": f"{processor}, torch {torch.__version__}, Python {platform.python_version()}",
         "piying": version("piying"),
     }
@@ -122,7 +137,7 @@ def _setting(name: str, device: str, n: int, made: int) -> dict[str, str]:
 def _pictures(out: Path, cases: Sequence[Case], generated: list[Judged], training: Sequence[Scene]) -> dict[str, str]:
     """Contact sheets: what was made, what went wrong, and what it resembles."""
     paths = filmed(out / "generated")
-    shown = dict(list(paths.items())[:ROWS])
+    shown = dict([(i, path) for i, path in paths.items() if cases[i].language == "en"][:ROWS])  # any font has English
     sheets = {}
     if shown:
         clips = [read_frames(path) for path in shown.values()]
@@ -131,14 +146,14 @@ def _pictures(out: Path, cases: Sequence[Case], generated: list[Judged], trainin
     wrong = {i: _faults(clip) for i, clip in zip(paths, generated, strict=True)}
     wrong = dict([(i, faults) for i, faults in wrong.items() if faults][:ROWS])
     if wrong:
-        captions = [f"{cases[i].caption}  [{faults}]" for i, faults in wrong.items()]
-        contact_sheet([read_frames(paths[i]) for i in wrong], captions).save(out / "faults.png")
+        contact_sheet([read_frames(paths[i]) for i in wrong], list(wrong.values())).save(out / "faults.png")
         sheets["faults.png"] = "The first samples that went wrong, and what the detectors saw instead"
     if shown and training:
         indices, distances = nearest(torch.stack([torch.from_numpy(clip) for clip in clips]), training)
         rows, captions = [], []
         for clip, i, index, distance in zip(clips, shown, indices.tolist(), distances.tolist(), strict=True):
-            rows += [clip, render([training[index]]).frames[0].numpy()]
+            again = render([training[index]], frames=len(clip), size=(clip.shape[1], clip.shape[2])).frames[0]
+            rows += [clip, again.numpy()]
             captions += [
                 cases[i].caption,
                 f"the nearest of {len(training)} training clips, RMS distance {distance:.3f}",

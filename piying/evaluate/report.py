@@ -83,13 +83,14 @@ class Report:
 def markdown(report: Report, pictures: Mapping[str, str]) -> str:
     """The report as a page."""
     judges = list(dict.fromkeys(judge for measure in report.measures for judge in measure.estimates))
+    tested = [judge for judge in judges if any(judge in measure.ceilings for measure in report.measures)]
     verdicts = {True: "met", False: "**missed**", None: ""}
     rows = [
         [
             measure.promise.name,
             str(measure.promise),
             *columns(measure, measure.estimates, judges),
-            *columns(measure, measure.ceilings, judges),
+            *columns(measure, measure.ceilings, tested),
             verdicts[measure.met] if measure.estimates else "**not measured**",
         ]
         for measure in report.measures
@@ -99,7 +100,7 @@ def markdown(report: Report, pictures: Mapping[str, str]) -> str:
         "\n".join(f"- {name}: {value}" for name, value in report.setting.items()),
         "Every interval is a 95 % interval. A ceiling is what the judge scores on rendered held-out clips. A row is "
         "decided by the judges in bold.",
-        table(["measure", "target", *judges, *(f"ceiling, {judge}" for judge in judges), ""], rows),
+        table(["measure", "target", *judges, *(f"ceiling, {judge}" for judge in tested), ""], rows),
         "## The judges on clips whose facts are known",
         *(f"{footage}:\n\n{by_attribute(found)}" for footage, found in report.ceilings.items()),
         "## How often the judges agree on generated clips",

@@ -42,7 +42,8 @@ class Stencils(NamedTuple):
     paint: Tensor  # [K C 3 h w'] premultiplied colour
     cover: Tensor  # [K 2 h w'] the puppet's alpha, and its surround
     moments: Tensor  # [K C 2 H W] sum of colour, and of its square, over the part of the puppet inside the picture
-    area: Tensor  # [K 2] of puppet and surround, pixels
+    area: Tensor  # [K 2 H W] of puppet and surround inside the picture, pixels
+    share: Tensor  # [K H W] of the puppet inside the picture
 
 
 class Find(NamedTuple):
@@ -67,13 +68,19 @@ def stencils(
     paint = drawn[:, :, :3]
     squares = paint.square() / drawn[:, :, 3:].clamp(min=1e-3)
     inside = torch.fft.rfft2(torch.ones(size, device=device), s=(height, width))
-    products = [inside * spectrum(x.sum(2)).conj() for x in (paint, squares)]
-    moments = torch.stack([torch.fft.irfft2(x, s=(height, width))[..., : size[0], : size[1]] for x in products], 2)
-    return Stencils(spectrum(paint), spectrum(cover), moments, cover.sum((2, 3)))
+    sums = [paint.sum(2), squares.sum(2), cover]
+    moments, powers, area = (correlate(inside, spectrum(x), (height, width), size) for x in sums)
+    whole = cover[:, 0].sum((1, 2))[:, None, None]
+    return Stencils(spectrum(paint), spectrum(cover), torch.stack([moments, powers], 2), area, area[:, 0] / whole)
 
 
 def spectrum(x: Tensor) -> Tensor:
     return torch.fft.rfft2(torch.fft.ifftshift(x, dim=(-2, -1)))
+
+
+def correlate(picture: Tensor, stencil: Tensor, padding: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Sums of products at all places [... H W], from spectra."""
+    return torch.fft.irfft2(picture * stencil.conj(), s=padding)[..., : size[0], : size[1]]
 
 
 def padded(size: tuple[int, int]) -> tuple[int, int]:
@@ -115,28 +122,19 @@ def draw(actor: Actor, style: Style, poses: Sequence[Pose], size: tuple[int, int
 def find(pictures: Tensor, stencil: Stencils, allowed: Tensor | None = None) -> Find:
     """Lay stencils over pictures [N 3 H W] in 0..1; `allowed` [N H W] says which places count."""
     size = pictures.shape[-2], pictures.shape[-1]
-    height, width = padded(size)
-    inside = torch.ones_like(pictures[:, :1])
-    seen = torch.cat([pictures, pictures.square().sum(1, keepdim=True), inside], 1)
-    spectra = torch.fft.rfft2(seen, s=(height, width))
-
-    def correlate(a: Tensor, b: Tensor) -> Tensor:
-        return torch.fft.irfft2(a * b.conj(), s=(height, width))[..., : size[0], : size[1]]
-
-    covered = correlate(spectra[:, None, None], stencil.cover[None, :, :, None])  # [N K 2 5 H W]
-    first, second, area = covered[:, :, :, :3], covered[:, :, :, 3], covered[:, :, :, 4].clamp(min=1e-3)
-    spread = second[:, :, 1] - first[:, :, 1].square().sum(2) / area[:, :, 1]  # of the surround about its mean
-    flat = second.sum(2) - first.sum(2).square().sum(2) / area.sum(2)  # of puppet and surround about their mean
-    weight = 3 * area[:, :, 0]
-    mean = first[:, :, 0].sum(2) / weight
-    power = second[:, :, 0] / weight
-    share = (area[:, :, 0] / stencil.area[:, 0, None, None])[:, :, None]
+    padding = padded(size)
+    seen = torch.cat([pictures, pictures.square().sum(1, keepdim=True)], 1)
+    spectra = torch.fft.rfft2(seen, s=padding)
+    covered = correlate(spectra[:, None, None], stencil.cover[None, :, :, None], padding, size)  # [N K 2 4 H W]
+    first, second, area = covered[:, :, :, :3], covered[:, :, :, 3], stencil.area.clamp(min=1e-3)
+    spread = second[:, :, 1] - first[:, :, 1].square().sum(2) / area[:, 1]  # of the surround about its mean
+    flat = second.sum(2) - first.sum(2).square().sum(2) / area.sum(1)  # of puppet and surround about their mean
+    weight = 3 * area[:, 0]
+    mean, power = first[:, :, 0].sum(2) / weight, second[:, :, 0] / weight
     product = (spectra[:, None, None, :3] * stencil.paint.conj()).sum(3)
-    product = (
-        torch.fft.irfft2(product, s=(height, width))[..., : size[0], : size[1]] / weight[:, :, None]
-    )  # [N K C H W]
-    drawn_mean = stencil.moments[:, :, 0] / weight[:, :, None]
-    drawn_variance = stencil.moments[:, :, 1] / weight[:, :, None] - drawn_mean.square()
+    product = torch.fft.irfft2(product, s=padding)[..., : size[0], : size[1]] / weight[:, None]  # [N K C H W]
+    drawn_mean = stencil.moments[:, :, 0] / weight[:, None]
+    drawn_variance = stencil.moments[:, :, 1] / weight[:, None] - drawn_mean.square()
     covariance = product - mean[:, :, None] * drawn_mean
     contrast = (covariance / drawn_variance.clamp(min=1e-4)).clamp(*CONTRAST)
     offset = mean[:, :, None] - contrast * drawn_mean
@@ -148,10 +146,10 @@ def find(pictures: Tensor, stencil: Stencils, allowed: Tensor | None = None) -> 
         + contrast.square() * drawn_variance
         + beyond.square()
     )
-    total = 3 * area.sum(2)[:, :, None]
-    explained = (weight[:, :, None] * misfit.clamp(min=0) + spread[:, :, None]) / total
+    total = 3 * area.sum(1)[:, None]
+    explained = (weight[:, None] * misfit.clamp(min=0) + spread[:, :, None]) / total
     score = total.sqrt() * torch.log((flat[:, :, None] / total + NOISE**2) / (explained + NOISE**2))
-    score = score.masked_fill(share < SHARE, -math.inf)
+    score = score.masked_fill((stencil.share < SHARE)[:, None], -math.inf)
     if allowed is not None:
         score = score.masked_fill(allowed[:, None, None] == 0, -math.inf)
     best = score.flatten(3).max(3)

@@ -4,15 +4,13 @@ The transformer starts as DiT does (arXiv:2212.09748, section 3.2): every gate i
 on, and the predicted v is zero.
 """
 
-import math
-
 import torch
 from torch import nn
 
 from piying.config import TextConfig, TransformerConfig, VAEConfig
 from piying.models.text import TextEncoder
 from piying.models.transformer import AdaptiveNorm, FinalNorm, Transformer
-from piying.models.vae import VAE, LatentNorm
+from piying.models.vae import VAE, LatentNorm, ResidualBlock
 
 
 @torch.no_grad()
@@ -35,13 +33,16 @@ def transformer(config: TransformerConfig, seed: int) -> Transformer:
 
 @torch.no_grad()
 def vae(config: VAEConfig, seed: int) -> VAE:
-    """Convolutions uniform by fan-in; the conditioned norms start as plain group norms."""
+    """Convolutions keep the variance of what they see, and residual blocks pass it on (arXiv:1901.09321, section 3), so
+    that training begins with a nearly linear autoencoder. The conditioned norms start as plain group norms."""
     model, dice = VAE(config), torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=dice)
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear", generator=dice)
             _zero(module.bias)
     for module in model.modules():
+        if isinstance(module, ResidualBlock):
+            _zero(module.conv2.conv.weight)
         if isinstance(module, LatentNorm):
             _zero(module.conv_b.conv.weight)
             scale = module.conv_y.conv

@@ -4,7 +4,20 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Subject = Literal[
-    "boat", "car", "train", "balloon", "kite", "fish", "bird", "butterfly", "cat", "dog", "horse", "dragon", "girl", "boy",
+    "boat",
+    "car",
+    "train",
+    "balloon",
+    "kite",
+    "fish",
+    "bird",
+    "butterfly",
+    "cat",
+    "dog",
+    "horse",
+    "dragon",
+    "girl",
+    "boy",
 ]
 Troupe = Literal["dawa", "erwa", "sanwa", "siwa", "wuwa", "liuwa", "qiwa", "grandpa", "snake_lady"]
 Colour = Literal["red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black"]

@@ -1,4 +1,4 @@
-"""What one step of the transformer is shown: latents and their noise, a caption drawn anew, perhaps a frame to start from.
+"""What one step of the transformer is shown: latents and noise, a caption drawn anew, perhaps a frame to start from.
 
 Shapes: B batch, F latent frames, C channels, H W latent cells, L text tokens.
 """
@@ -68,12 +68,12 @@ class Batches:
 
 
 def fill_patch(x0: Tensor, frames: int) -> Tensor:
-    """Repeats the first latent frame of x0 [B F C H W] until F divides by a patch's frames; they are dropped again later."""
+    """Repeats the first latent frame of x0 [B F C H W] until a patch's frames divide F; dropped again in the end."""
     return torch.cat([x0[:, :1]] * (-x0.shape[1] % frames) + [x0], dim=1)
 
 
 def condition(x0: Tensor, images: Tensor, recipe: TransformerRecipe, rng: random.Random) -> Tensor:
-    """For each clip x0 [B F C H W] nothing, its first image, its first and last, or its first latent frames as they are.
+    """For each clip x0 [B F C H W] nothing, its first image, its first and last image, or its own beginning.
 
     images [B 2 C H W] are latents of the first and the last frame, each encoded alone, as they will be given.
     """

@@ -1,4 +1,4 @@
-"""The whole state of a training on disk: written beside the last one, then renamed, so a killed run loses no step twice."""
+"""The whole state of a training on disk: written beside the last one, then renamed, so that a kill breaks neither."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What looks on while the loop runs: the log, checkpoints, validation, pictures, the clock. Hooks own all printing and saving."""
+"""What looks on while the loop runs: log, checkpoints, validation, pictures, clock. They own all printing."""
 
 import json
 import math
@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from piying.errors import PiyingError
 from piying.train import checkpoint
 from piying.train.loop import Facts, Hook, State
 
@@ -43,7 +45,7 @@ class Clock:
     def is_over(self) -> bool:
         return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
-    def __call__(self, state: State, facts: Facts) -> bool:
+    def __call__(self, state: State[Any], facts: Facts) -> bool:
         return self.is_over()
 
 
@@ -52,16 +54,20 @@ def log(stage: str, path: Path, every: int, samples: Callable[[int], int], liste
     seen: dict[str, list[Tensor]] = defaultdict(list)
     mark = [time.monotonic(), 0.0]  # when the interval began, the samples in it
 
-    def hook(state: State, facts: Facts) -> None:
+    def hook(state: State[Any], facts: Facts) -> None:
         for name, fact in facts.items():
             seen[name].append(fact.flatten())
         mark[1] += samples(state.step - 1)
         if state.step % every and state.step != state.steps:
             return
+        refuse_infinite(state, facts)
         means = {name: torch.cat(values).nanmean().item() for name, values in seen.items()}
         means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # bands that no sample fell into
         seconds = time.monotonic() - mark[0]
-        pace = {"samples/s": mark[1] / seconds, "seconds left": seconds / len(seen["loss"]) * (state.steps - state.step)}
+        pace = {
+            "samples/s": mark[1] / seconds,
+            "seconds left": seconds / len(seen["loss"]) * (state.steps - state.step),
+        }
         record(Event(stage, state.step, state.steps, {**means, **pace}), path, listen)
         seen.clear()
         mark[:] = time.monotonic(), 0.0
@@ -69,25 +75,25 @@ def log(stage: str, path: Path, every: int, samples: Callable[[int], int], liste
     return hook
 
 
-def validate(stage: str, path: Path, every: int, measure: Callable[[State], dict[str, float]], listen: Listener) -> Hook:
+def validate(stage: str, path: Path, every: int, measure: Callable[[Any], dict[str, float]], listen: Listener) -> Hook:
     """Measures the average weights every so often and at the last step."""
 
-    def hook(state: State, facts: Facts) -> None:
+    def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
-            numbers = {f"held out {name}": value for name, value in measure(state).items()}
+            numbers = {f"held out {name}": value for name, value in measure(state.average).items()}
             record(Event(stage, state.step, state.steps, numbers), path, listen)
 
     return hook
 
 
-def draw(stage: str, folder: Path, every: int, picture: Callable[[State, Path], None], listen: Listener) -> Hook:
+def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], None], listen: Listener) -> Hook:
     """Pictures of what the average weights can do."""
 
-    def hook(state: State, facts: Facts) -> None:
+    def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
             path = folder / f"{stage}-{state.step:08d}.png"
             path.parent.mkdir(exist_ok=True)
-            picture(state, path)
+            picture(state.average, path)
             listen(Event(stage, state.step, state.steps, path=path))
 
     return hook
@@ -96,11 +102,18 @@ def draw(stage: str, folder: Path, every: int, picture: Callable[[State, Path], 
 def save(folder: Path, every: int, clock: Clock) -> Hook:
     """Checkpoints, every so often, at the last step and where the clock ends the run."""
 
-    def hook(state: State, facts: Facts) -> None:
+    def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps or clock.is_over():
+            refuse_infinite(state, facts)
             checkpoint.write(folder, state.step, state.tensors())
 
     return hook
+
+
+def refuse_infinite(state: State, facts: Facts) -> None:
+    """Raises PiyingError where the weights are lost. It waits for the device, so it is not for every step."""
+    if not facts["gradient"].isfinite():
+        raise PiyingError(f"step {state.step}: the gradient is not finite; go on from the checkpoint with lower rates")
 
 
 def record(event: Event, path: Path, listen: Listener) -> None:

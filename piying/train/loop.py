@@ -2,23 +2,22 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from piying.errors import PiyingError
 from piying.train.optimizer import Optimizer
 from piying.train.recipe import OptimizerRecipe
 
 Facts = dict[str, Tensor]
-Loss = Callable[[Callable[..., Any], Any], tuple[Tensor, Facts]]
+M = TypeVar("M", bound=nn.Module)
 
 
-class State:
+class State(Generic[M]):
     """All that a training carries from one step to the next: weights, their moving average, optimizer, step."""
 
-    def __init__(self, model: nn.Module, recipe: OptimizerRecipe, steps: int) -> None:
+    def __init__(self, model: M, recipe: OptimizerRecipe, steps: int) -> None:
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizer = Optimizer(model, recipe, steps)
@@ -40,15 +39,20 @@ class State:
         self.step = step
 
 
-Hook = Callable[[State, Facts], bool | None]
+Hook = Callable[[State[Any], Facts], bool | None]
 
 
-def train(state: State, batches: Callable[[int], Any], loss: Loss, hooks: Sequence[Hook]) -> bool:
+def train(
+    state: State[M],
+    batches: Callable[[int], Any],
+    loss: Callable[[M, Any], tuple[Tensor, Facts]],
+    hooks: Sequence[Hook],
+) -> bool:
     """Steps until the last one (True) or until a hook answers True, which stops the run after that step (False).
 
     batches: step -> batch, a function of the step alone, so that a resumed run sees what an unbroken one saw.
     loss: (model, batch) -> value, facts for the hooks. Weights stay in float32; on CUDA the model computes in bfloat16.
-    Raises PiyingError where the gradient is not finite, before it reaches the weights.
+    Nothing here waits for a GPU; the hooks see to it that lost weights are not saved.
     """
     parameters = list(state.model.parameters())
     device = parameters[0].device.type
@@ -60,8 +64,6 @@ def train(state: State, batches: Callable[[int], Any], loss: Loss, hooks: Sequen
         value.backward()
         norm = nn.utils.clip_grad_norm_(parameters, state.recipe.clip)
         batch = batches(state.step + 1) if state.step + 1 < state.steps else None  # while a GPU still works
-        if not norm.isfinite():
-            raise PiyingError(f"step {state.step}: the gradient is not finite; lower the rates in the recipe")
         state.optimizer.step(state.step)
         state.step += 1
         _follow(state, parameters)
@@ -72,7 +74,7 @@ def train(state: State, batches: Callable[[int], Any], loss: Loss, hooks: Sequen
 
 
 @torch.no_grad()
-def _follow(state: State, parameters: list[Tensor]) -> None:
+def _follow(state: State[Any], parameters: Sequence[Tensor]) -> None:
     """The average takes a step towards the weights, a longer one in the beginning."""
     stay = min(state.recipe.ema, state.step / (state.step + 10))
-    torch._foreach_lerp_(list(state.average.parameters()), parameters, 1 - stay)
+    torch._foreach_lerp_(list(state.average.parameters()), list(parameters), 1 - stay)

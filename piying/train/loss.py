@@ -1,6 +1,7 @@
 """What each stage minimizes. A loss answers with the value to descend and what is worth a line in the log."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,8 @@ def draw_timesteps(log_snrs: Tensor, count: int, mean: float, deviation: float, 
 def level_weights(log_snrs: Tensor) -> Tensor:
     """1 / (t^2 + (1 - t)^2) with t = sigmoid(-log-SNR / 2): 2 midway, 1 at both ends.
 
-    It turns the squared error of v into that of the straight-line velocity of flow matching (arXiv:2403.03206, section 2)
-    at the same signal-to-noise ratio, t being the share of noise there.
+    It turns the squared error of v into that of the straight-line velocity of flow matching (arXiv:2403.03206,
+    section 2) at the same signal-to-noise ratio, t being the share of noise there.
     """
     t = torch.sigmoid(-log_snrs / 2)
     return 1 / (t**2 + (1 - t) ** 2)
@@ -38,10 +39,11 @@ def velocity_error(v: Tensor, target: Tensor, log_snrs: Tensor) -> tuple[Tensor,
 def by_band(errors: Tensor, log_snrs: Tensor) -> dict[str, Tensor]:
     """errors [B] under the name of each band, nan where a sample's log-SNR [B] lies elsewhere."""
     edges = (-torch.inf, *BANDS, torch.inf)
-    names = [f"v<{BANDS[0]:+g}", *(f"v{low:+g}{high:+g}" for low, high in zip(BANDS, BANDS[1:], strict=False)), f"v>{BANDS[-1]:+g}"]
+    middle = [f"v{low:+g}{high:+g}" for low, high in pairwise(BANDS)]
+    names = [f"v<{BANDS[0]:+g}", *middle, f"v>{BANDS[-1]:+g}"]
     return {
         name: torch.where((log_snrs >= low) & (log_snrs < high), errors, torch.nan)
-        for name, low, high in zip(names, edges, edges[1:], strict=False)
+        for name, (low, high) in zip(names, pairwise(edges), strict=True)
     }
 
 
@@ -64,9 +66,9 @@ def reconstruction_error(
 
 
 def pyramid_error(error: Tensor) -> Tensor:
-    """Sum over the bands of a Laplacian pyramid of their mean absolute value, halving height and width (Burt and Adelson, 1983).
+    """Sum over the bands of a Laplacian pyramid (Burt and Adelson, 1983) of their mean absolute value.
 
-    The pyramid is linear, so that of the error [B 3 F H W] is the error of the pyramids.
+    Each level halves height and width. The pyramid is linear: that of the error [B 3 F H W] is the error of pyramids.
     """
     band = error.transpose(1, 2).flatten(0, 1)
     total = error.new_zeros(())

@@ -34,12 +34,12 @@ def train_nano(
     stages: Sequence[StageName] = STAGES,
     on_event: Listener = print,
 ) -> Path | None:
-    """Trains the stages in order, each once; the folder of the finished model, None where `minutes` or `stages` ended before.
+    """Trains the stages in order, each once: the folder of the finished model, or None where a call ended before that.
 
-    Whatever the minutes, a call gets at least one step further.
-    `out` keeps checkpoints, logs, sheets and cached latents. With `resume` a run goes on where the last one in `out`
-    ended, to the same weights, bit for bit on a CPU; a GPU adds up in its own order. Raises UsageError where `out` holds a
-    training and `resume` was not asked for, or one of another recipe.
+    A call ends after `minutes` of wall time, but not before it got a step further. `out` keeps checkpoints, logs,
+    sheets and cached latents. With `resume` a run goes on where the last one in `out` ended, to the same weights, bit
+    for bit on a CPU; a GPU adds up in its own order. Raises UsageError where `out` holds a training and `resume` was
+    not asked for, or one of another recipe.
     """
     _open(recipe, out, resume)
     needed = set(stages) | ({"vae", "text"} if "transformer" in stages else set())
@@ -49,7 +49,6 @@ def train_nano(
     device = torch.device(device)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
     run = Run(recipe, out, device, Clock(minutes), on_event)
     tokenizer = _tokenizer(recipe, out)
     drawn = start_drawing(run) if "transformer" in stages else []

@@ -40,12 +40,12 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            shapes: dict[tuple[int, int], list[Tensor]] = defaultdict(list)
+            shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    shapes[parameter.shape[0], parameter[0].numel()].append(parameter)
-            for (rows, columns), parameters in shapes.items():
-                gradients = [parameter.grad for parameter in parameters]
+                    shapes[parameter.shape[0], parameter[0].numel()].append((parameter, parameter.grad))
+            for (rows, columns), pairs in shapes.items():
+                parameters, gradients = map(list, zip(*pairs, strict=True))
                 for parameter in parameters:
                     if not self.state[parameter]:
                         self.state[parameter]["momentum"] = torch.zeros_like(parameter)

@@ -5,57 +5,29 @@ decided by the step alone; where the drawing is late, training waits.
 """
 
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from piying.models.vae import VAE, to_pixels
+from piying.theatre.ahead import draw_ahead
 from piying.theatre.scene import FRAMES, Scene
-from piying.theatre.stage import render
 from piying.train.hooks import Clock, Event, Listener
 
 TOGETHER = 4  # clips that a core draws at a time
 FILE = 32  # clips that are encoded together and kept in one file
-AHEAD = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 6  # bytes of frames that may wait for their reader
+AHEAD = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 24  # bytes of frames that may wait for their reader
 
 
 def draw(scenes: Sequence[Scene], size: tuple[int, int]) -> Iterator[Tensor]:
-    """Frames of each scene in order, uint8 [F H W 3], drawn ahead of their reader by all cores, from the call on."""
-    jobs = deque(scenes[i : i + TOGETHER] for i in range(0, len(scenes), TOGETHER))
-    cores = os.cpu_count() or 1
-    if len(jobs) < 2 * cores:
-        return (torch.from_numpy(clip) for job in jobs for clip in _draw(job, size))
-    room = max(2 * cores, AHEAD // (TOGETHER * FRAMES * size[0] * size[1] * 3))
-    clips = _draw_ahead(jobs, size, cores, room)
-    next(clips)  # up to its first yield: the workers have begun, and end when the iterator is dropped
-    return map(torch.from_numpy, clips)
-
-
-def _draw_ahead(jobs: deque[Sequence[Scene]], size: tuple[int, int], cores: int, room: int) -> Iterator[np.ndarray]:
-    """Nothing, then frames of each scene. `room`: jobs that may wait or be worked on."""
-    # One thread each: the same bytes wherever a scene is drawn.
-    workers = ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,))
-    waiting: deque[Future[np.ndarray]] = deque()
-
-    def submit() -> None:
-        while jobs and len(waiting) < room:
-            waiting.append(workers.submit(_draw, jobs.popleft(), size))
-
-    try:
-        submit()
-        yield np.empty(0)
-        while waiting:
-            yield from waiting.popleft().result()
-            submit()
-    finally:
-        workers.shutdown(wait=False, cancel_futures=True)
+    """Frames of each scene in order, uint8 [F H W 3], drawn ahead of their reader from the call on."""
+    jobs = [(scenes[i : i + TOGETHER], FRAMES) for i in range(0, len(scenes), TOGETHER)]
+    room = AHEAD // (TOGETHER * FRAMES * size[0] * size[1] * 3)
+    return chain.from_iterable(draw_ahead(jobs, size, room))
 
 
 class Frames:
@@ -122,7 +94,10 @@ class Latents:
             images = [self._vae.encode(image)[0] for image in (pixels[:, :, :1], pixels[:, :, -1:])]
             clips = torch.cat([self._vae.encode(clip)[0] for clip in pixels.split(8)])
         made = {"clips": clips, "images": torch.cat(images, dim=2)}
-        made = {name: (self._scale * latents.float().transpose(1, 2)).half().cpu().contiguous() for name, latents in made.items()}
+        made = {
+            name: (self._scale * latents.float().transpose(1, 2)).half().cpu().contiguous()
+            for name, latents in made.items()
+        }
         part = path.with_suffix(".part")
         save_file(made, part)
         os.replace(part, path)
@@ -132,8 +107,3 @@ class Latents:
 def draw_all(scenes: Sequence[Scene], size: tuple[int, int], device: torch.device) -> Tensor:
     """Frames of every scene, uint8 [N F H W 3]."""
     return Frames(scenes, size, device).first(len(scenes))
-
-
-def _draw(scenes: Sequence[Scene], size: tuple[int, int]) -> np.ndarray:
-    """[N F H W 3]; arrays travel between processes without shared memory."""
-    return render(scenes, size=size).frames.numpy()

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -86,7 +86,7 @@ class Recipe:
     vae: VAERecipe
     transformer: TransformerRecipe
     text: TextRecipe = TextRecipe()
-    model: ModelConfig = field(default=NANO)
+    model: ModelConfig = NANO
     seed: int = 0
     stored: Literal["float16", "bfloat16", "float32"] = "float16"  # weights in the finished folder
     compile: bool = False  # CUDA only
@@ -133,7 +133,7 @@ def _put(table: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-def _build(kind: type, table: Mapping[str, Any], where: str, start: Any) -> Any:
+def _build(kind: Any, table: Mapping[str, Any], where: str, start: Any) -> Any:
     """A dataclass from a table: over the values of `start`, else over the defaults of its fields."""
     hints = get_type_hints(kind)
     for key in table:
@@ -149,12 +149,8 @@ def _build(kind: type, table: Mapping[str, Any], where: str, start: Any) -> Any:
     try:
         return kind(**values)
     except TypeError:
-        missing = [item.name for item in fields(kind) if item.name not in values and _required(item)]
+        missing = [item.name for item in fields(kind) if item.name not in values and item.default is MISSING]
         raise UsageError(f"{where}{missing[0]}: missing; a recipe has to state it") from None
-
-
-def _required(item: Any) -> bool:
-    return type(item.default).__name__ == "_MISSING_TYPE"
 
 
 def _convert(hint: Any, value: Any, where: str, start: Any) -> Any:
@@ -184,17 +180,16 @@ def _spell(hint: Any) -> str:
     if origin is tuple:
         item = "a table" if is_dataclass(arguments[0]) else arguments[0].__name__
         return f"a list, each {item}" if arguments[-1] is Ellipsis else f"a list of {len(arguments)}, each {item}"
-    return "a table" if is_dataclass(hint) else {"int": "a whole number", "float": "a number"}.get(
-        hint.__name__, hint.__name__
-    )
+    if is_dataclass(hint):
+        return "a table"
+    return {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[hint.__name__]
 
 
 def _check(recipe: Recipe) -> None:
     model = recipe.model
     if model.transformer.text_width != model.text.width:
-        raise UsageError(
-            f"model.transformer.text_width={model.transformer.text_width}: must equal model.text.width={model.text.width}"
-        )
+        given, wanted = model.transformer.text_width, model.text.width
+        raise UsageError(f"model.transformer.text_width={given}: must equal model.text.width={wanted}")
     time, height, _ = model.transformer.patch
     _check_phases("vae", recipe.vae.phases, 8, 8)
     _check_phases("transformer", recipe.transformer.phases, 8 * time, 8 * height)

@@ -1,7 +1,8 @@
 """Where every random number of a training comes from: a key of words and numbers, never a running state.
 
-What step 700 draws depends on the recipe's seed and on 700 alone, so a resumed training draws what an unbroken one would.
-Scenes: training's own seeds lie below 2**30 (piying.theatre.casting), evaluation's from there, validation's from 2**40.
+What step 700 draws depends on the recipe's seed and on 700 alone, so a resumed training draws what an unbroken one
+would. Scenes of training have seeds below 2**30 (piying.theatre.casting), evaluation's lie from there, validation's
+from 2**40.
 """
 
 import random

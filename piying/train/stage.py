@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from piying.train import checkpoint, hooks
 from piying.train.hooks import Clock, Listener
-from piying.train.loop import Loss, State, train
+from piying.train.loop import Facts, Hook, M, State, train
 from piying.train.recipe import OptimizerRecipe, Phase, Recipe
 
 
@@ -26,22 +26,22 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Generic[M]):
     """One training inside a run. Functions of a step depend on it alone."""
 
     name: str
-    model: nn.Module
+    model: M
     optimizer: OptimizerRecipe
     steps: int
     batches: Callable[[int], Any]
     samples: Callable[[int], int]  # in the batch of a step
-    loss: Loss
-    measure: Callable[[State], dict[str, float]]
-    picture: Callable[[State, Path], None] | None = None
+    loss: Callable[[M, Any], tuple[Tensor, Facts]]
+    measure: Callable[[M], dict[str, float]]  # of the average weights, as the picture
+    picture: Callable[[M, Path], None] | None = None
     compiled: Callable[[], Iterable[nn.Module]] = tuple  # parts that are worth compiling, each for all steps
 
 
-def perform(stage: Stage, run: Run) -> nn.Module | None:
+def perform(stage: Stage[M], run: Run) -> M | None:
     """Runs a stage from its last checkpoint to its end: the average weights; None where the clock ended it before."""
     recipe, folder = run.recipe, run.out / stage.name
     log = run.out / f"{stage.name}.jsonl"
@@ -49,7 +49,7 @@ def perform(stage: Stage, run: Run) -> nn.Module | None:
     if saved := checkpoint.read(folder):
         state.restore(*saved)
     hooks.forget(log, state.step)
-    looking_on = [
+    looking_on: list[Hook] = [
         hooks.log(stage.name, log, recipe.log_every, stage.samples, run.listen),
         hooks.validate(stage.name, log, recipe.validate_every, stage.measure, run.listen),
         hooks.save(folder, recipe.save_every, run.clock),
@@ -60,11 +60,10 @@ def perform(stage: Stage, run: Run) -> nn.Module | None:
     if recipe.compile and run.device.type == "cuda":
         for part in stage.compiled():
             part.compile()
-    finished = train(state, stage.batches, stage.loss, looking_on)
-    return state.average.eval() if finished else None
+    return state.average.eval() if train(state, stage.batches, stage.loss, looking_on) else None
 
 
-def finished(name: str, model: nn.Module, steps: int, run: Run) -> nn.Module | None:
+def finished(name: str, model: M, steps: int, run: Run) -> M | None:
     """The average weights of a stage that ended in an earlier run, in `model`; None where it has not ended."""
     saved = checkpoint.read(run.out / name)
     if saved is None or saved[0] < steps:

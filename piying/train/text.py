@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from piying.models import initial
 from piying.models.text import TextEncoder, Tokenizer
 from piying.theatre import scene
-from piying.theatre.captions import caption
-from piying.train.loop import Facts, State
+from piying.theatre.captions import Language, caption
+from piying.train.loop import Facts
 from piying.train.loss import fact_error
 from piying.train.seeds import draw_at, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
 
 NAME = "text"
-LANGUAGES = ("en", "zh")
+LANGUAGES: tuple[Language, ...] = ("en", "zh")
 
 _ACTOR = {"subject": scene.SUBJECTS, "colour": scene.COLOURS, "size": scene.SIZES, "motion": scene.MOTIONS}
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -63,14 +63,22 @@ def train_text(run: Run, tokenizer: Tokenizer) -> TextEncoder | None:
     untrained = Reader(initial.text(recipe.model.text, recipe.seed), recipe.seed)
     trained = finished(NAME, untrained, part.steps, run)
     if trained is None:
-        held_out = tell([validation_scene(i) for i in range(recipe.validation)], tokenizer, length, "validation", run.device)
+        shown = [validation_scene(i) for i in range(recipe.validation)]
+        held_out = tell(shown, tokenizer, length, "validation", run.device)
 
         def batches(step: int) -> Told:
             scenes = [training_scene(recipe.seed, step * part.batch + i) for i in range(part.batch)]
             return tell(scenes, tokenizer, length, f"{recipe.seed} {step}", run.device)
 
         stage = Stage(
-            NAME, untrained, part.optimizer, part.steps, batches, lambda step: part.batch, read, lambda state: check(state, held_out)
+            NAME,
+            untrained,
+            part.optimizer,
+            part.steps,
+            batches,
+            lambda step: part.batch,
+            read,
+            lambda model: check(model, held_out),
         )
         trained = perform(stage, run)
     return trained.text if trained else None
@@ -95,7 +103,7 @@ def read(model: nn.Module, batch: Told) -> tuple[Tensor, Facts]:
 
 
 @torch.no_grad()
-def check(state: State, held_out: Told) -> dict[str, float]:
+def check(model: Reader, held_out: Told) -> dict[str, float]:
     """The share of right answers, over all questions and of the worst one."""
-    loss, facts = read(state.average, held_out)
+    loss, facts = read(model, held_out)
     return {"loss": loss.item(), "right": facts["right"].item(), "worst": facts["worst"].item()}

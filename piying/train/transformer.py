@@ -17,7 +17,7 @@ from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
 from piying.theatre.sheet import contact_sheet
 from piying.train.batch import Batch, Batches, fill_patch
-from piying.train.loop import Facts, State
+from piying.train.loop import Facts
 from piying.train.loss import velocity_error
 from piying.train.pool import Latents
 from piying.train.recipe import Phase, Recipe
@@ -81,8 +81,7 @@ def train_transformer(
     texts = [caption(scene, LANGUAGES[i % 2], draw_at("held-out caption", i)).text for i, scene in enumerate(shown)]
     held_out = hold_out(pools[0].clips, tokenizer(texts, config.transformer.text_tokens), config, alpha)
 
-    def picture(state: State, path: Path) -> None:
-        painter = state.average
+    def picture(painter: Painter, path: Path) -> None:
         checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer)
         draw_sheet(Model(checkpoint, config.name), texts[:SHOWN], path)
 
@@ -94,7 +93,7 @@ def train_transformer(
         Batches(recipe, config, tokenizer, pools[1:], played),
         lambda step: part.phases[locate(part.phases, step)[0]].batch,
         lambda model, batch: predict(model, batch, alpha),
-        lambda state: measure_levels(state.average, held_out, alpha),
+        lambda painter: measure_levels(painter, held_out, alpha),
         picture,
         lambda: model.transformer.transformer_blocks,
     )
@@ -111,16 +110,20 @@ def predict(model: nn.Module, batch: Batch, alpha: Tensor) -> tuple[Tensor, Fact
 
 
 def hold_out(clips: Tensor, tokens: Tensor, config: ModelConfig, alpha: Tensor) -> dict[str, list[Batch]]:
-    """The same clips [N f C h w], captions and noise at each held-out level, and at the last timestep, which is all noise."""
+    """The same clips [N f C h w], captions and noise at each held-out level and at the last timestep, all noise."""
     x0 = fill_patch(clips.float(), config.transformer.patch[0])
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0)
     distance = (alpha[:-1, None].logit() - torch.tensor(HELD_OUT).to(alpha)).abs()
     places = {f"v at {level:+g}": int(nearest) for level, nearest in zip(HELD_OUT, distance.argmin(0), strict=True)}
-    whole = {
-        name: Batch(x0, noise, torch.zeros_like(x0), tokens.to(x0.device), torch.full((len(x0),), place).to(x0.device), False)
+    tokens, nothing = tokens.to(x0.device), torch.zeros_like(x0)
+    pieces = [slice(start, start + 8) for start in range(0, len(x0), 8)]
+    return {
+        name: [
+            Batch(x0[i], noise[i], nothing[i], tokens[i], torch.full((len(x0[i]),), place, device=x0.device), False)
+            for i in pieces
+        ]
         for name, place in {**places, "v at the end": len(alpha) - 1}.items()
     }
-    return {name: [Batch(*(part[i : i + 8] if isinstance(part, Tensor) else part for part in batch)) for i in range(0, len(x0), 8)] for name, batch in whole.items()}
 
 
 @torch.no_grad()

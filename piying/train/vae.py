@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from piying.models import initial
 from piying.models.vae import VAE, to_frames, to_pixels
 from piying.theatre.sheet import contact_sheet
-from piying.train.loop import Facts, State
+from piying.train.loop import Facts
 from piying.train.loss import psnr, reconstruction_error
 from piying.train.pool import Frames, draw_all
 from piying.train.recipe import Phase, VAERecipe
@@ -43,7 +43,7 @@ class Windows(NamedTuple):
 
 
 def train_vae(run: Run) -> tuple[VAE, float] | None:
-    """The trained autoencoder and what brings its latents to unit variance; None where the clock ended the run before."""
+    """The trained autoencoder and what brings its latents to unit variance; None where the clock ended before."""
     recipe, steps = run.recipe, total(run.recipe.vae.phases)
     model = Autoencoder(initial.vae(recipe.model.vae, recipe.seed))
     scale = run.out / NAME / "latent_scale.json"
@@ -57,7 +57,7 @@ def train_vae(run: Run) -> tuple[VAE, float] | None:
     return trained.vae, json.loads(scale.read_text())
 
 
-def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run) -> Stage:
+def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run) -> Stage[Autoencoder]:
     recipe, part = run.recipe, run.recipe.vae
     channels = recipe.model.vae.latent_channels
 
@@ -80,8 +80,8 @@ def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run) -> Stage:
         batches,
         lambda step: part.phases[locate(part.phases, step)[0]].batch,
         lambda model, batch: reconstruct(model, batch, part),
-        lambda state: measure_psnr(state.average.vae, held_out),
-        lambda state, path: draw_sheet(state.average.vae, held_out[:SHOWN], path),
+        lambda model: measure_psnr(model.vae, held_out),
+        lambda model, path: draw_sheet(model.vae, held_out[:SHOWN], path),
     )
 
 

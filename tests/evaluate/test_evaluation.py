@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from piying.config import NANO
-from piying.evaluate import court, footage, nano
+from piying.errors import UsageError
+from piying.evaluate import court, footage, ledger, nano
 from piying.evaluate.prompts import prompts
 from piying.evaluate.sight import ACTOR, SCENE, Sight
 from piying.theatre.casting import SEED_BITS
@@ -27,7 +29,7 @@ class Player:
     def __init__(self, cases, swap=0):
         self.scenes = {case.scene.seed: cases[(i + swap) % len(cases)].scene for i, case in enumerate(cases)}
         self.checkpoint = SimpleNamespace(
-            config=replace(NANO, size=SMALL),
+            config=replace(NANO, size=SMALL, frames=9),
             vae=None,
             transformer=SimpleNamespace(proj_out=SimpleNamespace(weight=torch.zeros(1))),
         )
@@ -70,12 +72,15 @@ def told(judge):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Evaluates a player that plays the scene `swap` cases on: stopped at once, then on to the end, then once more."""
-    cases, known = prompts(N), prompts(N, seed=nano.JUDGES_SEED)
+    cases, known = prompts(N), prompts(2 * N, seed=nano.JUDGES_SEED)[::2]
     judge = connoisseur([*cases, *known])
 
     @functools.cache
     def evaluate(swap):
         player, out = Player(cases, swap), tmp_path_factory.mktemp("evaluation")
+        if swap:  # what the judges are tested on is the same
+            for name in ("rendered", "reconstructed"):
+                shutil.copytree(evaluate(0).out / name, out / name)
         training, pages = [case.scene for case in known[:2]], []
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(nano, "load", lambda model, device: player)
@@ -100,17 +105,14 @@ def test_what_is_played_as_written_scores_full_marks(run):
     assert found["two subjects, each with its colour and motion"] == 1
     assert found["held-out compositions behind seen ones"] == 0
     assert found["VAE, PSNR on held-out clips"] == pytest.approx(48.13, abs=0.01)  # an error of one level everywhere
-    assert run(0).report.met
+    assert [measure.promise.name for measure in run(0).report.measures if measure.met is False] == []
     assert run(0).report.agreement["motion"].value == 1
 
 
-def test_other_scenes_score_like_shuffled_captions(run):
+def test_other_scenes_than_the_prompts_told_of_score_nothing(run):
     report = run(2).report
     assert values(report)["everything in a one-subject prompt right"] == 0
     assert not report.met
-    chance = run(0).report.baselines["captions shuffled"]["detectors"]
-    assert chance["subject"].value < 0.5
-    assert chance["backdrop"].value < 0.5
 
 
 def test_a_stopped_evaluation_says_what_is_missing_and_goes_on(run):
@@ -125,8 +127,25 @@ def test_a_clip_is_made_and_judged_once(run):
     twice = 2 * nano.AGAIN
     assert run(0).done[1] == N + 1 + 1 + twice
     assert run(0).again[1] == run(0).done[1] + twice  # only the check of the seeds is repeated
-    assert len((run(0).out / "generated" / "sights.jsonl").read_text().splitlines()) == 2 * N
+    assert len(list(ledger.findings(run(0).out / "generated" / "sights.jsonl"))) == 2 * N
     assert run(0).again[2] == run(0).done[2]
+
+
+def test_another_model_needs_another_folder(run, monkeypatch):
+    other = Player(prompts(N))
+    other.checkpoint.transformer.proj_out.weight = torch.ones(1)
+    monkeypatch.setattr(nano, "load", lambda model, device: other)
+    monkeypatch.setattr(court, "judges", lambda device: {})
+    with pytest.raises(UsageError, match="another model"):
+        nano.evaluate("other", run(0).out, n=N)
+
+
+def test_a_line_that_was_cut_off_is_lost_alone(tmp_path):
+    path = tmp_path / "numbers.jsonl"
+    ledger.add(path, {"clip": 0})
+    path.write_text(path.read_text() + '\n{"clip": 1, "ps')
+    ledger.add(path, {"clip": 2})
+    assert list(ledger.findings(path)) == [{"clip": 0}, {"clip": 2}]
 
 
 def test_the_report_is_a_page_with_pictures(run):
@@ -144,4 +163,4 @@ def test_the_report_is_a_page_with_pictures(run):
 def test_no_scene_is_one_of_training_or_one_of_the_judges_own():
     seeds = {case.scene.seed for case in prompts(N)}
     assert min(seeds) >= 2**SEED_BITS
-    assert not seeds & {case.scene.seed for case in prompts(N, seed=nano.JUDGES_SEED)}
+    assert not seeds & {case.scene.seed for case in prompts(2 * N, seed=nano.JUDGES_SEED)}

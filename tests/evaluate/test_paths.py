@@ -33,3 +33,8 @@ def test_moments_in_which_the_puppet_was_lost_count_little():
     belief = torch.ones_like(S)
     x[[3, 9]], y[[3, 9]], belief[[3, 9]] = 1.4, 0.1, 0.05
     assert motion(x, y, angle, belief) == "rise"
+
+
+def test_who_dips_does_not_jump():
+    x, y, angle = CURVES["jump"]
+    assert motion(x, 1 - y, angle, torch.ones_like(S)) != "jump"

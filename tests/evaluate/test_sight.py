@@ -29,6 +29,11 @@ def test_a_wrong_subject_still_has_its_colour_judged():
     assert answers["motion2"] == "sink"
 
 
+def test_strangers_stand_in_by_belief():
+    answers = sight({"bird": 0.0, "boat": 1.0, "cat": 2.0, "dog": 3.0}, {}).answers(TOLD)
+    assert (answers["subject"], answers["subject2"]) == ("dog", "cat")
+
+
 def test_a_judge_that_was_told_whom_to_look_for_has_no_word_on_the_subject():
     answers = sight(None, {"boat": {"colour": "pink"}}).answers({"subject": "boat", "colour": "red", "light": "day"})
     assert answers == {"colour": "pink"}

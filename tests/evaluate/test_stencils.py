@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from piying.evaluate.stencils import Pose, draw, find, stencils
+from piying.evaluate.stencils import SHARE, Pose, draw, find, stencils
 from piying.theatre.scene import COLOURS, Actor
 
 SIZE = (48, 72)
@@ -33,3 +33,16 @@ def test_a_place_that_is_not_allowed_is_not_found():
     allowed[:, :, 50:] = 1
     found = find(picture("red", poses[0], 30, 20), stencils("cat", ["red"], "paper", poses, SIZE, "cpu"), allowed)
     assert int(found.x) >= 50
+
+
+def test_a_puppet_that_is_mostly_outside_is_not_found():
+    stencil = stencils("cat", ["red"], "paper", [Pose(26, 1)], SIZE, "cpu")
+    found = find(picture("red", Pose(26, 1), 30, 0), stencil)
+    assert stencil.share[0, 0, 30] < SHARE <= stencil.share[0, int(found.y), int(found.x)]
+
+
+def test_dim_light_is_allowed_and_darkness_that_no_light_makes_is_not():
+    stencil = stencils("cat", ["white"], "paper", [Pose(26, 1)], SIZE, "cpu")
+    whole = picture("white", Pose(26, 1), 30, 20)
+    dim, dark = (float(find(x, stencil).score) for x in (0.7 * whole, whole - 0.3))
+    assert dim > 1.2 * dark

@@ -74,7 +74,7 @@ def test_captions_are_dropped_as_often_as_asked_and_tell_of_their_own_clip():
 
 
 def test_a_growing_pool_is_drawn_from_as_far_as_it_has_to_be_there():
-    growing, texts = batches(replace(PHASE, begin=1, batch=64), drop=0.0)
+    growing, _ = batches(replace(PHASE, begin=1, batch=64), drop=0.0)
     seen = [{int(clip[0, 0, 0, 0] * 1000) for clip in growing(step).x0} for step in range(4)]
     assert POOL.asked == 4
     assert [len(clips) for clips in seen] == [1, 2, 3, 4]

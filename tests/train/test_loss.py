@@ -36,7 +36,9 @@ def test_a_level_maps_to_the_nearest_timestep(wanted):
 def test_the_weight_turns_the_error_of_v_into_that_of_the_straight_velocity():
     x0, eps, guess = torch.randn(3, 1, 500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for alpha in (0.02, 0.5, 0.9):
-        t = math.sqrt(1 - alpha) / (math.sqrt(alpha) + math.sqrt(1 - alpha))  # x = (1 - t) x0 + t eps, but for its scale
+        t = math.sqrt(1 - alpha) / (
+            math.sqrt(alpha) + math.sqrt(1 - alpha)
+        )  # x = (1 - t) x0 + t eps, but for its scale
         x = add_noise(x0, eps, alpha)
         guess_eps = (x - alpha**0.5 * guess) / (1 - alpha) ** 0.5
         in_v = (velocity(guess, guess_eps, alpha) - velocity(x0, eps, alpha)).square().mean()

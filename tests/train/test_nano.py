@@ -173,7 +173,9 @@ def test_a_folder_in_use_is_refused_unless_the_same_training_goes_on_there(toy, 
 
 
 def test_weights_that_are_lost_are_not_saved(toy, tmp_path):
-    fast = replace(toy, vae=replace(toy.vae, optimizer=replace(toy.vae.optimizer, rate=1e30, matrix_rate=1e30, warmup=1)))
+    fast = replace(
+        toy, vae=replace(toy.vae, optimizer=replace(toy.vae.optimizer, rate=1e30, matrix_rate=1e30, warmup=1))
+    )
     with pytest.raises(PiyingError, match="not finite"):
         nano.train_nano(fast, tmp_path, device="cpu", stages=("vae",), on_event=str)
     assert checkpoint.steps(tmp_path / "vae") == []

@@ -15,8 +15,8 @@ from piying.train.recipe import OptimizerRecipe
 @pytest.mark.parametrize("shape", [(3, 16, 40), (2, 40, 16)])
 def test_orthogonalized_matrices_keep_their_directions_and_have_singular_values_near_one(shape):
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    u, s, v = torch.linalg.svd(orthogonalize(matrices), full_matrices=False)
-    assert 0.5 < s.min() and s.max() < 1.3
+    s = torch.linalg.svdvals(orthogonalize(matrices))
+    assert s.min() > 0.5 and s.max() < 1.3
     u0, _, v0 = torch.linalg.svd(matrices, full_matrices=False)
     nearest = u0 @ v0
     cosine = (orthogonalize(matrices) * nearest).sum() / orthogonalize(matrices).norm() / nearest.norm()

@@ -1,7 +1,7 @@
 import torch
 
-from piying.models import initial
 from piying.config import VAEConfig
+from piying.models import initial
 from piying.models.vae import to_pixels
 from piying.theatre.stage import render
 from piying.train import pool
@@ -10,23 +10,6 @@ from piying.train.seeds import training_scene
 SIZE = (16, 32)
 SCENES = [training_scene(0, i) for i in range(20)]
 CPU = torch.device("cpu")
-
-
-def test_clips_drawn_ahead_by_workers_come_in_order_and_are_those_drawn_here():
-    ahead = list(pool.draw(SCENES, SIZE))
-    assert len(ahead) == 20
-    assert torch.equal(torch.stack(ahead), render(SCENES, size=SIZE).frames)
-
-
-def test_a_reader_that_stops_early_leaves_no_worker_behind(monkeypatch):
-    ended = []
-    shutdown = pool.ProcessPoolExecutor.shutdown
-    monkeypatch.setattr(
-        pool.ProcessPoolExecutor, "shutdown", lambda self, **how: (ended.append(how), shutdown(self, **how))
-    )
-    clips = pool.draw(SCENES, SIZE)
-    del clips
-    assert ended == [{"wait": False, "cancel_futures": True}]
 
 
 def test_latents_grow_as_asked_and_are_taken_from_their_files_the_next_time(tmp_path, monkeypatch):

@@ -1,0 +1,56 @@
+"""Many clips, drawn by all cores ahead of their reader."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from piying.theatre.scene import Scene
+from piying.theatre.stage import render
+
+Job = tuple[Sequence[Scene], int]  # scenes, frames of each
+
+
+def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int) -> Iterator[Tensor]:
+    """The clips of each job in order, uint8 [N F H W 3] on a canvas of `size` (height, width).
+
+    The drawing begins with the call and ends when the iterator is dropped; at most `room` jobs are worked on or wait for
+    the reader. A few jobs are drawn here, as they are read.
+    """
+    cores = os.cpu_count() or 1
+    if len(jobs) < 2 * cores:
+        return (torch.from_numpy(_draw(scenes, frames, size)) for scenes, frames in jobs)
+    clips = _work(deque(jobs), size, cores, max(room, 2 * cores))
+    next(clips)  # up to the first yield, where the workers have begun
+    return map(torch.from_numpy, clips)
+
+
+def _work(jobs: deque[Job], size: tuple[int, int], cores: int, room: int) -> Iterator[np.ndarray]:
+    """Nothing, as a sign that the workers have begun, then the clips of each job."""
+    # One thread each: the same bytes wherever a scene is drawn.
+    workers = ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,))
+    waiting: deque[Future[np.ndarray]] = deque()
+
+    def submit() -> None:
+        while jobs and len(waiting) < room:
+            scenes, frames = jobs.popleft()
+            waiting.append(workers.submit(_draw, scenes, frames, size))
+
+    try:
+        submit()
+        yield np.empty(0)
+        while waiting:
+            yield waiting.popleft().result()
+            submit()
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _draw(scenes: Sequence[Scene], frames: int, size: tuple[int, int]) -> np.ndarray:
+    """Arrays travel between processes without shared memory."""
+    return render(scenes, frames=frames, size=size).frames.numpy()

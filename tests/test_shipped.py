@@ -1,0 +1,86 @@
+"""The model that ships: diffusers makes the same video of its files, and it makes the video that it made before."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import piying
+from piying import weights
+
+FOLDER = Path(weights.__file__).parent / "nano"
+GOLDEN = Path(__file__).parent / "golden" / "nano.png"
+PROMPT = "A red paper boat sails to the left on the sea"
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return piying.load("nano")
+
+
+@pytest.fixture(scope="module")
+def short(nano):
+    return nano.generate(PROMPT, seed=7, frames=9, steps=4).frames
+
+
+def test_diffusers_makes_the_same_video_of_the_shipped_files(nano, short):
+    from diffusers import CogVideoXImageToVideoPipeline
+
+    class FromTextAlone(CogVideoXImageToVideoPipeline):
+        """Zeros stand for no image; diffusers wants one."""
+
+        def prepare_latents(self, image, batch, channels, frames, height, width, dtype, device, generator, latents):
+            noise = torch.randn(batch, (frames - 1) // 4 + 1, channels, height // 8, width // 8, generator=generator)
+            return noise, torch.zeros_like(noise)
+
+    config = nano.checkpoint.config
+    pipeline = FromTextAlone.from_pretrained(FOLDER, dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(
+        image=Image.new("RGB", config.size[::-1]),
+        prompt=PROMPT,
+        height=config.size[0],
+        width=config.size[1],
+        num_frames=9,
+        num_inference_steps=4,
+        guidance_scale=config.guidance,
+        use_dynamic_cfg=False,
+        max_sequence_length=config.transformer.text_tokens,
+        generator=torch.Generator().manual_seed(7),
+        output_type="np",
+    ).frames[0]
+    assert np.abs(theirs - short / 255).max() < 1e-4 + 0.5 / 255
+
+
+def test_the_shipped_weights_make_the_video_they_made_before(short):
+    """The golden frames are the first, the fifth and the last, side by side. Processors may round differently."""
+    golden = np.asarray(Image.open(GOLDEN)).astype(int)
+    made = np.concatenate([short[i] for i in (0, 4, 8)], axis=1).astype(int)
+    assert np.abs(made - golden).mean() < 0.5
+
+
+def test_chinese_and_english_prompts_give_their_own_videos(nano, short):
+    chinese = nano.generate("一艘红色的小纸船在海上向左漂", seed=7, frames=9, steps=4).frames
+    empty = nano.generate(".", seed=7, frames=9, steps=4).frames
+    red = [video[..., 0].astype(int) - video[..., 2] for video in (short, chinese, empty)]
+    assert min((red[0] > 60).mean(), (red[1] > 60).mean()) > 2 * (red[2] > 60).mean()
+
+
+def test_a_first_image_is_where_the_video_begins(nano, tmp_path):
+    from piying.theatre import Actor, Scene, render
+
+    scene = Scene(actors=(Actor(subject="balloon", colour="yellow", motion="rise"),), backdrop="meadow", seed=5)
+    first = render([scene], frames=49, size=nano.checkpoint.config.size).frames[0, 0].numpy()
+    Image.fromarray(first).save(tmp_path / "first.png")
+    made = nano.generate("a yellow balloon", seed=1, frames=9, steps=4, image=tmp_path / "first.png").frames[0]
+    other = nano.generate("a yellow balloon", seed=1, frames=9, steps=4).frames[0]
+    errors = [np.square(frame.astype(float) - first).mean() for frame in (made, other)]
+    assert errors[0] < 0.25 * errors[1]
+
+
+def test_the_shipped_files_fit_the_repository():
+    files = [path for path in FOLDER.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 40e6
+    assert max(path.stat().st_size for path in files) < 16e6
