@@ -24,8 +24,19 @@ def evaluate(
     where = devices.choose(device)
 
     from piying.evaluate import nano
+    from piying.train.recipe import read
+    from piying.train.seeds import training_scene
 
-    nano.evaluate(model, out, n=prompts, device=where, minutes=minutes, on_event=terminal.say)
+    seed = read().seed
+    nano.evaluate(
+        model,
+        out,
+        n=prompts,
+        device=where,
+        minutes=minutes,
+        training=[training_scene(seed, i) for i in range(prompts)],
+        on_event=terminal.say,
+    )
     if as_json:
         terminal.answer(json.loads((out / "report.json").read_text(encoding="utf-8")))
     else:

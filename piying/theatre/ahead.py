@@ -19,8 +19,8 @@ Job = tuple[Sequence[Scene], int]  # scenes, frames of each
 def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int) -> Iterator[Tensor]:
     """The clips of each job in order, uint8 [N F H W 3] on a canvas of `size` (height, width).
 
-    The drawing begins with the call and ends when the iterator is dropped; at most `room` jobs are worked on or wait for
-    the reader. A few jobs are drawn here, as they are read.
+    The drawing begins with the call and ends when the iterator is dropped; at most `room` jobs are worked on or wait
+    for the reader. A few jobs are drawn here, as they are read.
     """
     cores = os.cpu_count() or 1
     if len(jobs) < 2 * cores:
