@@ -45,6 +45,11 @@ class Request(BaseModel):
     def _keeps_the_rules(self) -> Self:
         if not self.prompt.strip():
             raise UsageError(f'prompt="{self.prompt}": say what to show, e.g. "a red boat on the sea"')
+        for name in ("prompt", "negative"):
+            try:
+                getattr(self, name).encode()
+            except UnicodeEncodeError:  # bytes of a terminal that are not UTF-8 arrive as halves of characters
+                raise UsageError(f"{name}={getattr(self, name)!r}: not a text; write it in UTF-8") from None
         if self.seed is not None and not 0 <= self.seed < 2**63:
             raise UsageError(f"seed={self.seed}: use 0 or more, below 2^63, e.g. 7")
         if self.steps is not None and not 1 <= self.steps <= 1000:

@@ -117,3 +117,9 @@ def test_a_missing_image_is_told(tmp_path):
         resolve(Request(prompt="a boat", image=Path(tmp_path / "gone.png")), NANO)
     with pytest.raises(UsageError, match=r"image=.*: Is a directory"):
         resolve(Request(prompt="a boat", image=tmp_path), NANO)
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative"])
+def test_bytes_that_are_no_text_are_refused(name):
+    with pytest.raises(UsageError, match=rf"{name}='.*udcff boat': not a text"):
+        Request(**{"prompt": "a boat", name: "\udcff boat"})
