@@ -62,7 +62,7 @@ class Batches:
             torch.randn(x0.shape, generator=generator, device=device),
             condition(x0, pool.images[chosen].float(), part, rng),
             self.tokenizer(texts, self.config.transformer.text_tokens).to(device),
-            draw_timesteps(log_snrs, count, *part.log_snr, generator),
+            draw_timesteps(log_snrs, count, *part.log_snr, part.uniform, generator),
             step < part.tune_text * total(part.phases),
         )
 

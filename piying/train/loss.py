@@ -11,13 +11,19 @@ BANDS = (-4.0, -2.0, 0.0, 2.0, 4.0)  # log-SNR; the log reports the loss between
 LEVELS = 3  # of the Laplacian pyramid
 
 
-def draw_timesteps(log_snrs: Tensor, count: int, mean: float, deviation: float, generator: torch.Generator) -> Tensor:
+def draw_timesteps(
+    log_snrs: Tensor, count: int, mean: float, deviation: float, uniform: float, generator: torch.Generator
+) -> Tensor:
     """Timesteps [count] whose log-SNR is nearest to draws of N(mean, deviation^2) (after arXiv:2206.00364, section 5).
 
+    A share `uniform` of them is any timestep instead: a sampler begins where the normal draw hardly ever comes.
     log_snrs [T] of the schedule, falling; the last may be -inf and is then never the nearest.
     """
-    wanted = torch.randn(count, generator=generator, device=log_snrs.device, dtype=log_snrs.dtype) * deviation + mean
-    return torch.searchsorted(-(log_snrs[1:] + log_snrs[:-1]) / 2, -wanted)
+    device = log_snrs.device
+    wanted = torch.randn(count, generator=generator, device=device, dtype=log_snrs.dtype) * deviation + mean
+    nearest = torch.searchsorted(-(log_snrs[1:] + log_snrs[:-1]) / 2, -wanted)
+    anywhere = torch.randint(len(log_snrs), (count,), generator=generator, device=device)
+    return torch.where(torch.rand(count, generator=generator, device=device) < uniform, anywhere, nearest)
 
 
 def level_weights(log_snrs: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ LOG_SNRS = alphas(ScheduleConfig()).logit()
 
 
 def test_drawn_levels_are_normal_in_log_snr():
-    steps = draw_timesteps(LOG_SNRS, 20_000, 0.5, 1.0, torch.Generator().manual_seed(0))
+    steps = draw_timesteps(LOG_SNRS, 20_000, 0.5, 1.0, 0.0, torch.Generator().manual_seed(0))
     drawn = LOG_SNRS[steps]
     assert drawn.mean() == pytest.approx(0.5, abs=0.03)
     assert drawn.std() == pytest.approx(1.0, abs=0.03)
@@ -29,8 +29,17 @@ def test_drawn_levels_are_normal_in_log_snr():
 
 @pytest.mark.parametrize("wanted", [-30.0, -9.0, -0.37, 2.2, 30.0])
 def test_a_level_maps_to_the_nearest_timestep(wanted):
-    step = draw_timesteps(LOG_SNRS, 1, wanted, 0.0, torch.Generator())
+    step = draw_timesteps(LOG_SNRS, 1, wanted, 0.0, 0.0, torch.Generator())
     assert step.item() == (LOG_SNRS[:-1] - wanted).abs().argmin()
+
+
+def test_a_share_of_the_timesteps_is_drawn_evenly_to_the_very_last():
+    steps = draw_timesteps(LOG_SNRS, 40_000, 0.5, 0.0, 0.25, torch.Generator().manual_seed(0))
+    nearest = (LOG_SNRS[:-1] - 0.5).abs().argmin()
+    evenly = steps[steps != nearest]
+    assert len(evenly) / len(steps) == pytest.approx(0.25, abs=0.01)
+    assert (evenly == 999).any() and (evenly == 0).any()
+    assert evenly.double().mean() == pytest.approx(499.5, abs=10)
 
 
 def test_the_weight_turns_the_error_of_v_into_that_of_the_straight_velocity():
