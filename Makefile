@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-export PROMPT ?= A red paper boat sails to the left on the sea
+export PROMPT ?= A red paper boat sails on the sea
 
 demo: .venv/installed
 	$(BIN)/piying generate "$$PROMPT" --seed 7

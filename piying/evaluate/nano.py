@@ -147,7 +147,7 @@ def _pictures(out: Path, cases: Sequence[Case], generated: list[Judged], trainin
     wrong = dict([(i, faults) for i, faults in wrong.items() if faults][:ROWS])
     if wrong:
         contact_sheet([read_frames(paths[i]) for i in wrong], list(wrong.values())).save(out / "faults.png")
-        sheets["faults.png"] = "The first samples that went wrong, and what the detectors saw instead"
+        sheets["faults.png"] = "The first samples that went wrong, and what a judge saw instead"
     if shown and training:
         indices, distances = nearest(torch.stack([torch.from_numpy(clip) for clip in clips]), training)
         rows, captions = [], []
@@ -164,8 +164,8 @@ def _pictures(out: Path, cases: Sequence[Case], generated: list[Judged], trainin
 
 
 def _faults(clip: Judged) -> str:
-    """`motion rise, not left` for each told fact that the detectors saw differently."""
-    answers = clip.answers("detectors")
+    """`motion rise, not left` for each told fact that the first judge saw differently."""
+    answers = clip.answers(next(iter(clip.sights)))
     return "; ".join(
-        f"{key} {answers[key]}, not {told}" for key, told in clip.case.told.items() if answers[key] != told
+        f"{key} {answers[key]}, not {told}" for key, told in clip.case.told.items() if answers.get(key, told) != told
     )

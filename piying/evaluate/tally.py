@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 from piying.evaluate.intervals import Estimate, difference, rate
 from piying.evaluate.prompts import Case
@@ -74,12 +75,12 @@ def confusion(clips: Sequence[Judged], judge: str) -> dict[str, dict[str, dict[s
 
 
 def agreement(clips: Sequence[Judged]) -> dict[str, Estimate]:
-    """How often two judges see the same, by attribute, where both judge it."""
+    """How often the judges see the same, two by two, by attribute. One alone agrees with nobody."""
     same: dict[str, list[bool]] = defaultdict(list)
     for clip in clips:
-        first, second = (clip.answers(judge) for judge in clip.sights)
-        for key in first.keys() & second.keys():
-            same[attribute_of(key)].append(first[key] == second[key])
+        for first, second in combinations([clip.answers(judge) for judge in clip.sights], 2):
+            for key in first.keys() & second.keys():
+                same[attribute_of(key)].append(first[key] == second[key])
     return {name: rate(sum(same[name]), len(same[name])) for name in ATTRIBUTES if name in same}
 
 

@@ -44,7 +44,13 @@ def test_ctrl_c_ends_a_run_cleanly(tiny_model_folder, tmp_path):
     command = [sys.executable, "-m", "piying", "generate", "a boat", "--model", str(tiny_model_folder)]
     command += ["--steps", "1000", "--preview"]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True)
+
+    def hear() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the jobs of a script are born deaf to Ctrl-C
+
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear
+    )
     assert process.stderr is not None
     process.stderr.readline()  # the work has begun
     process.send_signal(signal.SIGINT)

@@ -89,6 +89,7 @@ def test_a_judge_that_fails_on_rendered_clips_does_not_decide():
     assert row.met is False
     assert tally.agreement(two_judges(seen, still))["motion"].value < 0.6
     assert "subject" not in tally.agreement(two_judges(seen, still))
+    assert tally.agreement([tally.Judged(case, {"analytic": seen(case)}) for case in CASES]) == {}
 
 
 def test_a_confusion_counts_every_answer():
