@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from piying.evaluate import tally
+from piying.evaluate import nano, tally
 from piying.evaluate.prompts import prompts
 from piying.evaluate.sight import ACTOR, ATTRIBUTES, SCENE, SUBJECTS, Sight
 
@@ -109,3 +109,11 @@ def test_nothing_made_is_nothing_met():
 def test_identity_is_the_share_of_steady_clips(steady):
     clips = judged(CASES, lambda case: replace(seen(case), steady=steady))
     assert by_name(clips)["the same subject and colour from start to end"].estimates["detectors"].value == steady
+
+
+def test_faults_are_told_of_what_the_first_judge_sees_and_of_nothing_else():
+    case = next(case for case in CASES if case.group == "seen" and {"subject", "motion"} <= case.told.keys())
+    other = next(motion for motion in ACTOR["motion"] if motion != case.told["motion"])
+    blind = replace(seen(case, motion=other), presence=None, steady=None)
+    assert nano._faults(tally.Judged(case, {"analytic": blind})) == f"motion {other}, not {case.told['motion']}"
+    assert nano._faults(tally.Judged(case, {"analytic": seen(case)})) == ""
