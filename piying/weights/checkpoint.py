@@ -1,24 +1,28 @@
-"""A checkpoint in memory, read from and written to a folder in the layout of diffusers.
+"""A checkpoint in memory, read from wherever it lies and written to a folder in the layout of diffusers.
 
 model_index.json  piying.json  transformer/  vae/  text_encoder/  tokenizer/  scheduler/
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 
-from piying.config import FAMILY, ModelConfig
-from piying.errors import ModelMissing, PiyingError
+from piying.config import ModelConfig
+from piying.errors import PiyingError
 from piying.models.text import TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
-from piying.weights import diffusers_layout, safe
+from piying.weights import diffusers_layout, loose, safe, store, t5
+from piying.weights.diffusers_layout import PARTS
+from piying.weights.source import Source, open_folder
 
-_DIFFUSERS, _TRANSFORMERS = "diffusion_pytorch_model", "model"  # the stems of weight files
-_NANO = Path(__file__).parent / "nano"
+_SHARD = 2 * 10**9  # bytes of a converted shard, which is in memory while it is written
 
 
 @dataclass(frozen=True)
@@ -34,33 +38,57 @@ class Checkpoint:
 
 
 def load(
-    name_or_folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name_or_path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> Checkpoint:
     """Reads a checkpoint, ready to generate (evaluation mode, no gradients).
 
-    "nano" is the model inside this package; anything else is a folder. `dtype` is the precision that the configuration
-    names where not given. Raises ModelMissing where there is no model, PiyingError where it is broken or not of the
-    family.
+    A name, a hub id, a folder in the layout of diffusers, or a safetensors file of the transformer alone, which takes
+    the rest from the member that it belongs to. `dtype` is the precision that the configuration names where not given.
+    Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other.
+
+    Raises ModelMissing where there is no model, PiyingError where it is broken or not of the family.
     """
-    folder = _folder(name_or_folder)
-    config, words = diffusers_layout.read(folder)
-    dtype = dtype or getattr(torch, config.precision)
-    with torch.device("meta"):
-        transformer, vae, text = Transformer(config.transformer), VAE(config.vae), TextEncoder(config.text)
-    safe.read(transformer, folder / "transformer", _DIFFUSERS, device=device, dtype=dtype)
-    safe.read(vae, folder / "vae", _DIFFUSERS, device=device, dtype=dtype)
-    safe.read(
-        text,
-        folder / "text_encoder",
-        _TRANSFORMERS,
-        device=device,
-        dtype=dtype,
-        names=diffusers_layout.text_names(config.text),
-        float32="ff.out.weight" if dtype == torch.float16 else None,  # float16 overflows there
+    source = open_source(store.find(name_or_path))
+    dtype = dtype or getattr(torch, source.config.precision)
+    tokenizer = Tokenizer.read(source.tokenizer)
+    source.check()
+    modules = []
+    for _, module, part, names in source.parts():
+        # float16 overflows in one place of the text encoder
+        float32 = "ff.out.weight" if isinstance(module, TextEncoder) and dtype == torch.float16 else None
+        safe.fill(module, part.tensors, part.origin, device=device, dtype=dtype, names=names, float32=float32)
+        modules.append(module.requires_grad_(False).eval())
+    transformer, vae, text = modules
+    return Checkpoint(
+        source.config,
+        cast(Transformer, transformer),
+        cast(VAE, vae),
+        cast(TextEncoder, text),
+        tokenizer,
+        source.words,
     )
-    for module in (transformer, vae, text):
-        module.requires_grad_(False).eval()
-    return Checkpoint(config, transformer, vae, text, Tokenizer.read(folder / "tokenizer"), words)
+
+
+def open_source(path: Path) -> Source:
+    """A model at a path: a folder in the layout of diffusers, or a file of weights. Raises as `load`."""
+    return loose.open_files([path]) if path.is_file() else open_folder(path)
+
+
+def convert(source: Source, folder: Path) -> None:
+    """Writes a model that lies elsewhere as a folder, in the precision that its member was trained in.
+
+    No more than one shard is in memory. The folder appears whole or not at all. Raises PiyingError as `load` and `save`
+    do.
+    """
+    tokenizer = Tokenizer.read(source.tokenizer)
+    source.check()
+    dtype = getattr(torch, source.config.precision)
+    parts = source.parts()
+    room = sum(tensor.numel() for _, module, _, _ in parts for tensor in module.state_dict().values()) * dtype.itemsize
+    with whole(folder, room) as partial:
+        _write_small(source.config, source.words, tokenizer, partial)
+        for name, _, part, _ in parts:
+            safe.rewrite(part.tensors, partial / name, PARTS[name], _SHARD, dtype)
 
 
 def save(
@@ -71,50 +99,49 @@ def save(
     The folder appears whole or not at all; a model that stood there is replaced. Raises PiyingError where the folder
     cannot be written or holds something else.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "model_index.json").is_file():
+    names = t5.names(checkpoint.config.text)
+    with whole(folder, 0) as partial:
+        _write_small(checkpoint.config, checkpoint.words, checkpoint.tokenizer, partial)
+        for (part, stem), module in zip(
+            PARTS.items(), (checkpoint.transformer, checkpoint.vae, checkpoint.text), strict=True
+        ):
+            tensors = {
+                names.get(name, name) if module is checkpoint.text else name: tensor.to(dtype)
+                for name, tensor in module.state_dict().items()
+            }
+            safe.write(tensors, partial / part, stem, shard_bytes)
+
+
+@contextmanager
+def whole(folder: Path, room: int) -> Iterator[Path]:
+    """A folder beside, which takes the place of `folder` when all went well, and disappears when not.
+
+    Raises PiyingError where `folder` holds something that is not a model, or where fewer than `room` bytes are free.
+    """
+    if folder.exists() and (
+        not folder.is_dir() or (any(folder.iterdir()) and not (folder / "model_index.json").is_file())
+    ):
         raise PiyingError(f"{folder}: holds something that is not a model; choose another folder")
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        _write(checkpoint, partial, dtype, shard_bytes)
+        if (free := shutil.disk_usage(partial).free) < room:
+            raise PiyingError(f"{folder}: {free / 1e9:.1f} GB free there, {room / 1e9:.1f} GB are needed; make room")
+        yield partial
         if folder.exists():
             shutil.rmtree(folder)
         partial.rename(folder)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise PiyingError(f"{folder}: cannot be written ({error}); choose another place") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(checkpoint: Checkpoint, folder: Path, dtype: torch.dtype, shard_bytes: int) -> None:
-    config, tokenizer = checkpoint.config, checkpoint.tokenizer
+def _write_small(config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: Tokenizer, folder: Path) -> None:
+    """All but the weights."""
     kind = "PreTrainedTokenizerFast" if "tokenizer.json" in tokenizer.files else "T5Tokenizer"
-    diffusers_layout.write(config, checkpoint.words, kind, folder)
-    names = diffusers_layout.text_names(config.text)
-    for part, module, stem in (
-        ("transformer", checkpoint.transformer, _DIFFUSERS),
-        ("vae", checkpoint.vae, _DIFFUSERS),
-        ("text_encoder", checkpoint.text, _TRANSFORMERS),
-    ):
-        tensors = {
-            names.get(name, name) if part == "text_encoder" else name: tensor.to(dtype)
-            for name, tensor in module.state_dict().items()
-        }
-        safe.write(tensors, folder / part, stem, shard_bytes)
+    diffusers_layout.write(config, words, kind, folder)
     (folder / "tokenizer").mkdir()
     for name, content in tokenizer.files.items():
         (folder / "tokenizer" / name).write_bytes(content)
-
-
-def _folder(name_or_folder: str | Path) -> Path:
-    """Where a model lies. A name of the family is a name, whatever folders there are; ./name means a folder."""
-    if str(name_or_folder) == "nano":
-        if not _NANO.is_dir():
-            raise ModelMissing("nano: its weights are not in this installation; train them with `piying train-nano`")
-        return _NANO
-    folder = Path(name_or_folder)
-    if folder.is_dir():
-        return folder
-    if member := FAMILY.get(str(name_or_folder)):
-        raise ModelMissing(f"{member.name}: not on this machine; download {member.hub} and give its folder")
-    raise ModelMissing(f"{name_or_folder}: no such folder and no known model; known are {', '.join(FAMILY)}")

@@ -1,7 +1,13 @@
-"""Tensors from safetensors files straight into a module, checked by name, shape and value; and back."""
+"""Tensors from safetensors files straight to where they will live, checked by name, shape and value; and back.
+
+A file is memory-mapped: its header says what it holds, and a tensor is read when it is taken. Nothing is executed.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 
 import torch
@@ -10,6 +16,45 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from piying.errors import ModelMissing, PiyingError
+
+HEADER_LIMIT = 8 * 2**20  # bytes; the largest published file of the family has a header of 0.1 MB
+PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+_FLOATS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file, known by the header. `read` gives it memory-mapped."""
+
+    path: Path
+    name: str  # as the file has it
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
+    def take(self, device: str | torch.device, dtype: torch.dtype) -> Tensor:
+        """The tensor on a device in a precision. Raises PiyingError where a value is not finite there.
+
+        It travels in the file's precision and is cast where it arrives, so no copy stays in main memory.
+        """
+        tensor = self.read().to(device).to(dtype)
+        if not tensor.numel() or torch.stack(tensor.aminmax()).isfinite().all():
+            return tensor
+        if self.read().to(device).float().isfinite().all():
+            short = str(dtype).removeprefix("torch.")
+            raise PiyingError(f"{self.path}: {self.name} is too large for {short}; load the model in bfloat16")
+        raise PiyingError(f"{self.path}: {self.name} holds values that are no finite numbers; fetch it again")
 
 
 def read(
@@ -24,73 +69,95 @@ def read(
 ) -> None:
     """Fills a module that was built on the meta device from folder/stem.safetensors, or from the shards in its index.
 
-    `names` gives the published name of each parameter where it is another one; parameters that end in `float32` keep
-    that type. Raises ModelMissing where a file is not there, and PiyingError for a broken file and for a tensor that is
-    missing, unknown, of the wrong shape, or not finite.
+    See `locate` and `fill` for the values and the errors.
     """
-    wanted = {(names or {}).get(name, name): name for name in module.state_dict()}
+    fill(module, locate(folder, stem), folder, device=device, dtype=dtype, names=names, float32=float32)
+
+
+def fill(
+    module: nn.Module,
+    tensors: Mapping[str, Stored],
+    origin: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype,
+    names: Mapping[str, str] | None = None,
+    float32: str | None = None,
+) -> None:
+    """Fills a module that was built on the meta device, one tensor after the other.
+
+    `names` gives the published name of each parameter where it is another one; parameters that end in `float32` keep
+    that type; `origin` stands in the message where a tensor is missing. Raises PiyingError, before anything is read,
+    for a tensor that is missing, unknown or of the wrong shape, and while reading for one that is not finite.
+    """
+    wanted = check(module, tensors, origin, names)
+    module.load_state_dict(
+        {
+            wanted[name]: stored.take(device, torch.float32 if float32 and wanted[name].endswith(float32) else dtype)
+            for name, stored in tensors.items()
+        },
+        assign=True,
+    )
+
+
+def check(
+    module: nn.Module, tensors: Mapping[str, Stored], origin: Path, names: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Published name -> parameter, for tensors that are exactly those of the module. Raises PiyingError as `fill`."""
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    files = locate(folder, stem)
+    wanted = {(names or {}).get(name, name): name for name in shapes}
     for published in wanted:
-        if published not in files:
-            raise PiyingError(f"{folder}: the tensor {published} is missing; fetch the folder again")
-    for published, path in files.items():
+        if published not in tensors:
+            raise PiyingError(f"{origin}: the tensor {published} is missing; fetch it again")
+    for published, stored in tensors.items():
         if published not in wanted:
-            raise PiyingError(f"{path}: the tensor {published} belongs to no part of this model")
-    tensors: dict[str, Tensor] = {}
-    for path in dict.fromkeys(files.values()):
-        with _opened(path, device) as file:
-            for published in file.keys():  # noqa: SIM118 (a handle, not a dict)
-                name = wanted[published]
-                found = tuple(file.get_slice(published).get_shape())
-                if found != shapes[name]:
-                    raise PiyingError(f"{path}: {published} has the shape {found}; the config says {shapes[name]}")
-                tensor = file.get_tensor(published)
-                if not tensor.is_floating_point() or not tensor.sum(dtype=torch.float32).isfinite():
-                    raise PiyingError(f"{path}: {published} holds values that are no finite numbers; fetch it again")
-                tensors[name] = tensor.to(torch.float32 if float32 and name.endswith(float32) else dtype)
-    module.load_state_dict(tensors, assign=True)
+            raise PiyingError(f"{stored.path}: the tensor {stored.name} belongs to no part of this model")
+        shape = shapes[wanted[published]]
+        if stored.shape != shape:
+            raise PiyingError(f"{stored.path}: {stored.name} has the shape {stored.shape}; the config says {shape}")
+    return wanted
 
 
-def locate(folder: Path, stem: str) -> dict[str, Path]:
-    """The file of each tensor. Raises ModelMissing or PiyingError as `read` does."""
+def locate(folder: Path, stem: str) -> dict[str, Stored]:
+    """The tensors of folder/stem.safetensors, or of the shards in its index.
+
+    Raises ModelMissing where a file is not there, and otherwise as `contents`.
+    """
     single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
     if single.is_file():
-        paths = [single]
-    elif index.is_file():
-        paths = _shards(index)
-    else:
-        raise ModelMissing(f"{folder}: {single.name} is missing")
-    files: dict[str, Path] = {}
-    for path in paths:
-        with _opened(path, "cpu") as file:
-            files |= dict.fromkeys(file.keys(), path)
-    return files
+        return contents(single)
+    if not index.is_file():
+        pickled = next((path for path in sorted(folder.glob("*")) if path.suffix in PICKLES), None)
+        instead = f"; {pickled.name} is a pickle, which may run code: see `piying convert`" if pickled else ""
+        raise ModelMissing(f"{folder}: {single.name} is missing{instead}")
+    tensors: dict[str, Stored] = {}
+    for path in shards(index):
+        for name, stored in contents(path).items():
+            if name in tensors:
+                raise PiyingError(f"{path}: the tensor {name} is in {tensors[name].path.name} as well; fetch it again")
+            tensors[name] = stored
+    return tensors
 
 
-def write(tensors: Mapping[str, Tensor], folder: Path, stem: str, shard_bytes: int) -> None:
-    """Writes folder/stem.safetensors, or numbered shards of at most `shard_bytes` of tensors each, and their index."""
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > shard_bytes:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor.detach().cpu().contiguous()
-        size += tensor.nbytes
-    if len(shards) == 1:
-        save_file(shards[0], folder / f"{stem}.safetensors", {"format": "pt"})
-        return
-    files = [f"{stem}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    for file, shard in zip(files, shards, strict=True):
-        save_file(shard, folder / file, {"format": "pt"})
-    total = sum(tensor.nbytes for tensor in tensors.values())
-    weight_map = {name: file for file, shard in zip(files, shards, strict=True) for name in shard}
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2), "utf-8")
+def contents(path: Path) -> dict[str, Stored]:
+    """The tensors of one file by their names; only its header is read.
+
+    Raises PiyingError for a file that is cut off, is a pickle, or has a header out of proportion, and for tensors that
+    are not of floating point.
+    """
+    file = _opened(path)
+    tensors = {}
+    for name in file.keys():  # noqa: SIM118 (a handle, not a dict)
+        header = file.get_slice(name)
+        if header.get_dtype() not in _FLOATS:
+            raise PiyingError(f"{path}: {name} is of type {header.get_dtype()}: no finite numbers, so no weights")
+        dtype, shape = _FLOATS[header.get_dtype()], tuple(header.get_shape())
+        tensors[name] = Stored(path, name, shape, dtype, partial(file.get_tensor, name))
+    return tensors
 
 
-def _shards(index: Path) -> list[Path]:
+def shards(index: Path) -> list[Path]:
+    """The files that an index names. Raises PiyingError or ModelMissing, naming the one that is not there."""
     try:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
         paths = [index.parent / name for name in sorted(names)]
@@ -104,9 +171,49 @@ def _shards(index: Path) -> list[Path]:
     return paths
 
 
-def _opened(path: Path, device: str | torch.device):
+def write(tensors: Mapping[str, Tensor], folder: Path, stem: str, shard_bytes: int) -> None:
+    """Writes folder/stem.safetensors, or numbered shards of at most `shard_bytes` of tensors each, and their index."""
+    _write({name: tensor.nbytes for name, tensor in tensors.items()}, tensors.__getitem__, folder, stem, shard_bytes)
+
+
+def rewrite(tensors: Mapping[str, Stored], folder: Path, stem: str, shard_bytes: int, dtype: torch.dtype) -> None:
+    """The same from files, in a precision: no more than one shard is in memory. Raises PiyingError as `Stored.take`."""
+    sizes = {name: prod(stored.shape) * dtype.itemsize for name, stored in tensors.items()}
+    _write(sizes, lambda name: tensors[name].take("cpu", dtype), folder, stem, shard_bytes)
+
+
+def _write(sizes: Mapping[str, int], take: Callable[[str], Tensor], folder: Path, stem: str, shard_bytes: int) -> None:
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, nbytes in sizes.items():
+        if groups[-1] and size + nbytes > shard_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += nbytes
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [f"{stem}-{number:05}-of-{len(groups):05}.safetensors" for number in range(1, len(groups) + 1)]
+    if len(groups) == 1:
+        files = [f"{stem}.safetensors"]
+    for file, group in zip(files, groups, strict=True):
+        shard = {name: take(name).detach().cpu().contiguous() for name in group}
+        save_file(shard, folder / file, {"format": "pt"})
+    if len(groups) > 1:
+        weight_map = {name: file for file, group in zip(files, groups, strict=True) for name in group}
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2), "utf-8")
+
+
+def _opened(path: Path):
     try:
-        return safe_open(path, framework="pt", device=str(device))
+        with path.open("rb") as file:
+            start = file.read(8)
+        if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+            raise PiyingError(f"{path}: is a pickle, not a safetensors file, and may run code: see `piying convert`")
+        header = int.from_bytes(start, "little")
+        if HEADER_LIMIT < header <= path.stat().st_size:
+            raise PiyingError(f"{path}: not a safetensors file of weights (a header of {header / 1e6:.0f} MB)")
+        return safe_open(path, framework="pt", device="cpu")
     except (SafetensorError, OSError) as error:
         reason = str(error).removeprefix("Error while deserializing header: ")
         raise PiyingError(f"{path}: not a whole safetensors file ({reason}); fetch it again") from error

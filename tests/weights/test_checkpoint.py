@@ -17,7 +17,7 @@ from piying.config import NANO, TextConfig, VAEConfig
 from piying.errors import ModelMissing, PiyingError
 from piying.models import initial
 from piying.models.text import Tokenizer
-from piying.weights import Checkpoint, checkpoint, load, save
+from piying.weights import Checkpoint, load, save, store
 
 TOY = replace(
     NANO,
@@ -149,13 +149,13 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 def test_nano_without_its_weights_says_how_to_get_them(monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoint, "_NANO", tmp_path / "nano")
+    monkeypatch.setattr(store, "NANO", tmp_path / "nano")
     with pytest.raises(ModelMissing, match="not in this installation; train them"):
         load("nano")
 
 
 def test_a_published_name_says_what_to_download():
-    with pytest.raises(ModelMissing, match="download THUDM/CogVideoX-5b and give its folder"):
+    with pytest.raises(ModelMissing, match="not on this machine; run `piying models pull cogvideox-5b`"):
         load("cogvideox-5b")
 
 
@@ -244,7 +244,6 @@ BYTES = [
     lambda content: content[:5],
     lambda content: b"",
     lambda content: (2**40).to_bytes(8, "little") + content[8:],  # a header of a terabyte
-    lambda content: b"PK\x03\x04" + content,
 ]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from piying.config import COGVIDEOX_2B, FAMILY, NANO
-from piying.weights import diffusers_layout
+from piying.weights import diffusers_layout, t5
 
 
 @pytest.mark.parametrize("member", FAMILY.values(), ids=lambda member: member.name)
@@ -30,5 +30,5 @@ def test_what_piying_json_says_comes_first(tmp_path):
 
 
 def test_the_text_names_cover_every_parameter_once():
-    names = diffusers_layout.text_names(NANO.text)
+    names = t5.names(NANO.text)
     assert len(set(names.values())) == len(names) == 3 + 9 * NANO.text.layers
