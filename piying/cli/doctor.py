@@ -93,19 +93,19 @@ def gpus() -> list[dict[str, Any]]:
 
 
 def models() -> dict[str, dict[str, Any]]:
-    """The family: bytes of each member's weights in its own precision, and whether they came with Piying."""
+    """The family: bytes of each member's weights in its own precision, and whether they are on this machine."""
     import torch
 
-    from piying import weights
     from piying.config import FAMILY
     from piying.models.text import TextEncoder
     from piying.models.transformer import Transformer
     from piying.models.vae import VAE
+    from piying.weights import store
 
     found = {}
     for name, config in FAMILY.items():
         parameters = count(Transformer, config.transformer) + count(VAE, config.vae) + count(TextEncoder, config.text)
-        here = (Path(weights.__file__).parent / name / "model_index.json").is_file()
+        here = store.known(name) is not None
         found[name] = {"weights": parameters * getattr(torch, config.precision).itemsize, "here": here}
     return found
 
@@ -155,6 +155,4 @@ def verdict(model: dict[str, Any], report: dict[str, Any]) -> str:
         fit = "fit in main memory, but without a GPU a video takes days"
     else:
         fit = "run on the CPU"
-    return (
-        f"{need / GB:.2g} GB of weights {fit}; {'they came with piying' if model['here'] else 'bring your own folder'}"
-    )
+    return f"{need / GB:.2g} GB of weights {fit}; {'here' if model['here'] else 'not here, see piying models'}"

@@ -29,7 +29,7 @@ def generate(
     sampler: Annotated[str | None, typer.Option(help="ddim or dpm.")] = None,
     frames: Annotated[int | None, typer.Option(help="How many, e.g. 49.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels, e.g. 96x144.")] = None,
-    model: Annotated[str, typer.Option(help="A name, or a folder in the layout of diffusers.")] = "nano",
+    model: Annotated[str, typer.Option(help="A name, a hub id, a folder or a safetensors file.")] = "nano",
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

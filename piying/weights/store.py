@@ -62,7 +62,7 @@ def known(name: str) -> Place | None:
     if place := _added(name):
         return place
     config = member(name)
-    if config is None and not is_hub_id(name):
+    if not (config.hub if config else is_hub_id(name)):
         return None
     short = config.name if config else name
     if downloads(name).is_dir():
@@ -138,6 +138,12 @@ def downloads(name: str) -> Path:
     """Where the download of a name or hub id lies, or would."""
     config = member(name)
     return _models() / (repository(config) if config else name).replace("/", "--")
+
+
+def unfinished(name: str) -> Path:
+    """Where a download lies until it is whole."""
+    folder = downloads(name)
+    return folder.with_name(f".{folder.name}.partial")
 
 
 def hub_snapshots(name: str) -> list[Path]:

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 from piying.config import TextConfig
 from piying.errors import ModelMissing, PiyingError
 from piying.models.text import TextEncoder, Tokenizer
-from piying.weights.diffusers_layout import text_json, text_names
+from piying.weights import t5
+from piying.weights.part_json import text_json
 
 TOY = TextConfig(vocabulary=50, width=24, layers=3, heads=2, head_width=8, ff_width=40)
 
@@ -20,7 +21,7 @@ def pair(dtype=torch.float32):
     theirs = T5EncoderModel(T5Config(**text_json(TOY))).to(dtype).eval()
     ours = TextEncoder(TOY).to(dtype)
     values = theirs.state_dict()
-    ours.load_state_dict({name: values[published] for name, published in text_names(TOY).items()}, strict=True)
+    ours.load_state_dict({name: values[published] for name, published in t5.names(TOY).items()}, strict=True)
     return theirs, ours
 
 

@@ -11,7 +11,7 @@ from diffusers.pipelines.cogvideo.pipeline_cogvideox import get_resize_crop_regi
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, COGVIDEOX_15_5B, COGVIDEOX_15_5B_I2V, NANO
 from piying.errors import UsageError
 from piying.models.transformer import Transformer
-from piying.weights.diffusers_layout import transformer_json
+from piying.weights.part_json import transformer_json
 
 MEMBERS = (COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, COGVIDEOX_15_5B, COGVIDEOX_15_5B_I2V, NANO)
 

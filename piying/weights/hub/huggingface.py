@@ -9,10 +9,11 @@ from piying.weights.hub.transfer import RemoteFile, refusal
 
 def look_up(hub_id: str) -> Remote:
     """What a repository holds at this moment. Raises PiyingError where it cannot be had."""
-    from huggingface_hub import HfApi, hf_hub_url
+    from huggingface_hub import HfApi, constants, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, HTTPError
     from huggingface_hub.utils import build_hf_headers
 
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks the hub for more, and tells it about this machine
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     try:
         info = HfApi(endpoint=endpoint).model_info(hub_id, files_metadata=True)

@@ -20,8 +20,7 @@ def look_up(hub_id: str) -> Remote:
     organisation, _, name = hub_id.partition("/")
     if organisation in store.ORGANISATIONS:
         hub_id = f"ZhipuAI/{name}"  # the authors' name there
-    domain = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn")
-    root = f"{domain if '://' in domain else f'https://{domain}'}/api/v1/models/{quote(hub_id)}"
+    root = f"{domain()}/api/v1/models/{quote(hub_id)}"
     listed = _ask(f"{root}/repo/files?{urlencode({'Revision': _REVISION, 'Recursive': 'True'})}", hub_id)
     try:
         files = [
@@ -42,6 +41,12 @@ def look_up(hub_id: str) -> Remote:
     return Remote(hub_id, _REVISION, licence or None, files, _HEADERS)
 
 
+def domain() -> str:
+    """Where ModelScope is, with https:// before it where nothing is said."""
+    name = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn")
+    return name if "://" in name else f"https://{name}"
+
+
 def _ask(url: str, hub_id: str) -> dict[str, Any]:
     """The data of one answer."""
     try:
@@ -50,7 +55,8 @@ def _ask(url: str, hub_id: str) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         raise PiyingError(f"{hub_id}: {refusal(error.code, url)}") from error
     except (OSError, ValueError) as error:
-        raise PiyingError(f"{hub_id}: ModelScope cannot be reached ({error})") from error
+        reason = getattr(error, "reason", error)
+        raise PiyingError(f"{hub_id}: {domain()} cannot be reached ({reason}); see MODELSCOPE_DOMAIN") from error
     if not isinstance(answer, dict) or not isinstance(answer.get("Data"), dict):
         said = answer.get("Message") if isinstance(answer, dict) else None
         raise PiyingError(f"{hub_id}: ModelScope refuses ({said or 'no data'}); check the name")

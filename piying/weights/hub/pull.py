@@ -58,7 +58,7 @@ def order(name: str, hub: Hub) -> Order:
             raise PiyingError(f"{variable}={os.environ[variable]}: nothing is fetched; unset it to pull {name}")
     remote = _LOOK_UP[hub](hub_id)
     folder = store.downloads(name)
-    made = Order(remote, remote.needed(), folder, folder.with_name(f".{folder.name}.partial"))
+    made = Order(remote, remote.needed(), folder, store.unfinished(name))
     folder.parent.mkdir(parents=True, exist_ok=True)
     free, need = shutil.disk_usage(folder.parent).free, made.size - made.here
     if free < need:

@@ -43,13 +43,7 @@ class _Redirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_Redirect)
 
 
-def fetch(
-    file: RemoteFile,
-    target: Path,
-    headers: Mapping[str, str],
-    advance: Callable[[int], None],
-    wait: Callable[[float], None] = time.sleep,
-) -> None:
+def fetch(file: RemoteFile, target: Path, headers: Mapping[str, str], advance: Callable[[int], None]) -> None:
     """Downloads a file to `target`. What an earlier call left in target.part is used; `advance` takes new bytes.
 
     Raises PiyingError where the server refuses, stays silent, or sends something else than announced; what arrived by
@@ -67,15 +61,13 @@ def fetch(
                 raise PiyingError(f"{file.path}: {refusal(error.code, file.url)}") from error
             reason = f"it answers {error.code}"
         except _BROKEN as error:
-            if isinstance(error, OSError) and error.filename is not None:
-                raise PiyingError(f"{partial}: cannot be written ({error.strerror}); choose another place") from error
             reason = error
         came = (partial.stat().st_size if partial.is_file() else 0) > have
         tries = 0 if came else tries + 1
         if tries == _TRIES:
             raise PiyingError(f"{file.path}: the server broke off ({reason}); the same command goes on from here")
         if not came:
-            wait(2.0**tries)
+            time.sleep(2.0**tries)
     _verify(file, partial)
     partial.replace(target)
 
@@ -105,20 +97,22 @@ def _receive(
         if have and not resumed:
             advance(-have)
             have = 0
-        with _opened(partial, "ab" if resumed else "wb") as out:
-            while chunk := response.read(_CHUNK):
-                have += len(chunk)
-                if have > file.size:
-                    raise PiyingError(f"{file.path}: the server sends more than the {file.size} bytes it announced")
-                out.write(chunk)
-                advance(len(chunk))
+        mode = "ab" if resumed else "wb"
+        while chunk := response.read(_CHUNK):
+            have += len(chunk)
+            if have > file.size:
+                raise PiyingError(f"{file.path}: the server sends more than the {file.size} bytes it announced")
+            _append(partial, chunk, mode)
+            advance(len(chunk))
+            mode = "ab"
 
 
-def _opened(path: Path, mode: str) -> Any:
+def _append(path: Path, chunk: bytes, mode: str) -> None:
     try:
-        return path.open(mode)
+        with path.open(mode) as out:
+            out.write(chunk)
     except OSError as error:
-        raise PiyingError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        raise PiyingError(f"{path}: cannot be written ({error.strerror}); make room, then pull again") from error
 
 
 def _verify(file: RemoteFile, partial: Path) -> None:
