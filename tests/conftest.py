@@ -21,3 +21,16 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     save(replace(toy_checkpoint(NANO), config=config, words=words), folder, torch.float32)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what the machine's owner has downloaded, or the network settings of their hub."""
+    offline, proxies = (
+        ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+        ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"),
+    )
+    for name in ("HUGGINGFACE_HUB_CACHE", "HF_HOME", "HF_TOKEN", *offline, *proxies):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIYING_HOME", f"{tmp_path}-home")
+    monkeypatch.setenv("HF_HUB_CACHE", f"{tmp_path}-hub")

@@ -196,8 +196,8 @@ def _write(sizes: Mapping[str, int], take: Callable[[str], Tensor], folder: Path
     if len(groups) == 1:
         files = [f"{stem}.safetensors"]
     for file, group in zip(files, groups, strict=True):
-        shard = {name: take(name).detach().cpu().contiguous() for name in group}
-        save_file(shard, folder / file, {"format": "pt"})
+        # unnamed, so that one shard is gone before the next is there
+        save_file({name: take(name).detach().cpu().contiguous() for name in group}, folder / file, {"format": "pt"})
     if len(groups) > 1:
         weight_map = {name: file for file, group in zip(files, groups, strict=True) for name in group}
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}

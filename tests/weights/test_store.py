@@ -1,5 +1,6 @@
 """How a name finds a model: what was added, what was pulled, what other tools have downloaded."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,8 @@ def model(tiny_model_folder, tmp_path):
     return lambda place: Path(shutil.copytree(tiny_model_folder, place))
 
 
-def in_hub_cache(model, tmp_path, repository, commit="c0ffee", *, main=True):
-    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+def in_hub_cache(model, repository, commit="c0ffee", *, main=True):
+    folder = Path(os.environ["HF_HUB_CACHE"]) / f"models--{repository.replace('/', '--')}"
     snapshot = model(folder / "snapshots" / commit)
     if main:
         (folder / "refs").mkdir(exist_ok=True)
@@ -27,21 +28,21 @@ def in_hub_cache(model, tmp_path, repository, commit="c0ffee", *, main=True):
 @pytest.mark.parametrize("name", ["cogvideox-2b", "THUDM/CogVideoX-2b", "zai-org/CogVideoX-2b", "zai-org/cogvideox-2B"])
 @pytest.mark.parametrize("organisation", ["THUDM", "zai-org"])
 def test_every_name_of_a_member_finds_it_in_the_cache_of_the_hub(model, tmp_path, name, organisation):
-    snapshot = in_hub_cache(model, tmp_path, f"{organisation}/CogVideoX-2b")
+    snapshot = in_hub_cache(model, f"{organisation}/CogVideoX-2b")
     assert store.find(name) == snapshot
     assert store.known(name) == store.Place("cogvideox-2b", "hub cache", snapshot)
 
 
 def test_what_main_points_to_comes_first_and_what_is_not_whole_never(model, tmp_path):
     for commit in ("aa", "bb", "cc"):
-        in_hub_cache(model, tmp_path, "THUDM/CogVideoX-5b", commit, main=commit == "bb")
+        in_hub_cache(model, "THUDM/CogVideoX-5b", commit, main=commit == "bb")
     assert store.find("cogvideox-5b").name == "bb"
     shutil.rmtree(store.find("cogvideox-5b") / "vae")
     assert store.find("cogvideox-5b").name == "aa"
 
 
 def test_a_torn_cache_is_said_and_not_used(model, tmp_path):
-    snapshot = in_hub_cache(model, tmp_path, "THUDM/CogVideoX-5b")
+    snapshot = in_hub_cache(model, "THUDM/CogVideoX-5b")
     (snapshot / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelMissing, match=r"pull cogvideox-5b`; .*c0ffee is not whole: vae/.* is missing"):
         store.find("cogvideox-5b")
@@ -56,7 +57,7 @@ def test_hub_variables_are_read_as_the_hub_reads_them(model, tmp_path, monkeypat
 
 
 def test_what_was_added_comes_before_a_download_and_that_before_the_cache(model, tmp_path):
-    snapshot = in_hub_cache(model, tmp_path, "THUDM/CogVideoX-2b")
+    snapshot = in_hub_cache(model, "THUDM/CogVideoX-2b")
     assert store.find("cogvideox-2b") == snapshot
     pulled = model(store.downloads("zai-org/CogVideoX-2b"))
     assert store.find("THUDM/CogVideoX-2b") == pulled
@@ -83,7 +84,7 @@ def test_forgetting_leaves_the_files_and_removing_a_download_takes_them(model, t
 
 
 def test_what_is_not_ours_is_never_deleted(model, tmp_path):
-    snapshot = in_hub_cache(model, tmp_path, "THUDM/CogVideoX-2b")
+    snapshot = in_hub_cache(model, "THUDM/CogVideoX-2b")
     for place in store.places():
         with pytest.raises(PiyingError, match=r"belongs to the cache|came with piying"):
             store.remove(place)
@@ -113,8 +114,8 @@ def test_a_folder_is_a_folder_and_a_name_of_the_family_a_name(model, tmp_path, m
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}'])
-def test_a_broken_list_of_names_is_said(own_home, content):
-    own_home.mkdir()
-    (own_home / "added.json").write_text(content)
+def test_a_broken_list_of_names_is_said(content):
+    store.home().mkdir()
+    (store.home() / "added.json").write_text(content)
     with pytest.raises(PiyingError, match=r"added\.json: not .*; mend or delete it"):
         store.find("anything")

@@ -10,7 +10,7 @@ from piying.weights.hub.transfer import RemoteFile, refusal
 def look_up(hub_id: str) -> Remote:
     """What a repository holds at this moment. Raises PiyingError where it cannot be had."""
     from huggingface_hub import HfApi, constants, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import build_hf_headers
 
     constants.HF_HUB_DISABLE_TELEMETRY = True  # else it asks the hub for more, and tells it about this machine
@@ -20,7 +20,7 @@ def look_up(hub_id: str) -> Remote:
     except HfHubHTTPError as error:
         code = error.response.status_code if error.response is not None else 0
         raise PiyingError(f"{hub_id}: {refusal(code, endpoint)}") from error
-    except (HTTPError, OSError) as error:
+    except Exception as error:  # of the HTTP library beneath, which is another one in each major version
         raise PiyingError(f"{hub_id}: {endpoint} cannot be reached ({error}); see HF_ENDPOINT") from error
     files = [
         RemoteFile(

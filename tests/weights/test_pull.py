@@ -1,11 +1,12 @@
 """Downloads, from a server on this machine that imitates both hubs."""
 
 import json
+import resource
 import shutil
 from collections import namedtuple
 
 import pytest
-from server import COMMIT, Server
+from hub_server import COMMIT, Server
 
 from piying.errors import PiyingError, UsageError
 from piying.weights import load, store
@@ -38,8 +39,6 @@ def serve(files, monkeypatch):
     """A hub with this one repository, to which the environment points."""
     servers = []
     monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
-    for name in ("HF_TOKEN", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
 
     def serve(hub="huggingface"):
         repository = "THUDM/CogVideoX-2b" if hub == "huggingface" else NAMES[hub]
@@ -137,6 +136,21 @@ def test_a_full_disk_is_said_before_anything_is_fetched(serve, hub, monkeypatch)
     assert server.downloads() == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9, size))
     fetch_all(hub)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_one_line_and_the_next_try_goes_on(serve):
+    server = serve()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+    try:
+        with pytest.raises(PiyingError, match=r"cannot be written .* make room, then pull again") as caught:
+            fetch_all()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value) and store.known("cogvideox-2b") is None
+    server.asked.clear()
+    fetch_all()
+    assert "model_index.json" not in dict(server.downloads())
 
 
 @both
