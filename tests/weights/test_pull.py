@@ -79,7 +79,7 @@ def test_a_pulled_model_is_found_loads_and_says_where_it_came_from(serve, files,
 
 
 @both
-def test_a_broken_transfer_goes_on_where_it_stopped(serve, files, hub):
+def test_a_broken_transfer_goes_on_where_it_stopped(serve, hub):
     server = serve(hub)
     server.breaks[LARGE] = [1000, 500]
     fetch_all(hub)
@@ -87,7 +87,7 @@ def test_a_broken_transfer_goes_on_where_it_stopped(serve, files, hub):
 
 
 @both
-def test_the_next_call_goes_on_where_the_last_one_gave_up(serve, files, hub):
+def test_the_next_call_goes_on_where_the_last_one_gave_up(serve, hub):
     server = serve(hub)
     server.breaks[LARGE] = [1000, 0, 0, 0, 0, 0]
     with pytest.raises(PiyingError, match=f"{LARGE}: the server broke off .* the same command goes on") as caught:
@@ -108,7 +108,7 @@ def test_a_server_that_cannot_go_on_in_the_middle_begins_anew(serve):
 
 @both
 @pytest.mark.parametrize("name", [LARGE, "model_index.json"])
-def test_a_wrong_hash_deletes_the_file_and_nothing_takes_its_place(serve, files, hub, name):
+def test_a_wrong_hash_deletes_the_file_and_nothing_takes_its_place(serve, hub, name):
     server = serve(hub)
     server.wrong.add(name)
     with pytest.raises(PiyingError, match=f"{name}: came damaged .* deleted; pull again"):

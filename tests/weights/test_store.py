@@ -11,7 +11,7 @@ from piying.weights import load, store
 
 
 @pytest.fixture
-def model(tiny_model_folder, tmp_path):
+def model(tiny_model_folder):
     """Puts a whole small model somewhere."""
     return lambda place: Path(shutil.copytree(tiny_model_folder, place))
 
@@ -27,13 +27,13 @@ def in_hub_cache(model, repository, commit="c0ffee", *, main=True):
 
 @pytest.mark.parametrize("name", ["cogvideox-2b", "THUDM/CogVideoX-2b", "zai-org/CogVideoX-2b", "zai-org/cogvideox-2B"])
 @pytest.mark.parametrize("organisation", ["THUDM", "zai-org"])
-def test_every_name_of_a_member_finds_it_in_the_cache_of_the_hub(model, tmp_path, name, organisation):
+def test_every_name_of_a_member_finds_it_in_the_cache_of_the_hub(model, name, organisation):
     snapshot = in_hub_cache(model, f"{organisation}/CogVideoX-2b")
     assert store.find(name) == snapshot
     assert store.known(name) == store.Place("cogvideox-2b", "hub cache", snapshot)
 
 
-def test_what_main_points_to_comes_first_and_what_is_not_whole_never(model, tmp_path):
+def test_what_main_points_to_comes_first_and_what_is_not_whole_never(model):
     for commit in ("aa", "bb", "cc"):
         in_hub_cache(model, "THUDM/CogVideoX-5b", commit, main=commit == "bb")
     assert store.find("cogvideox-5b").name == "bb"
@@ -41,7 +41,7 @@ def test_what_main_points_to_comes_first_and_what_is_not_whole_never(model, tmp_
     assert store.find("cogvideox-5b").name == "aa"
 
 
-def test_a_torn_cache_is_said_and_not_used(model, tmp_path):
+def test_a_torn_cache_is_said_and_not_used(model):
     snapshot = in_hub_cache(model, "THUDM/CogVideoX-5b")
     (snapshot / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(ModelMissing, match=r"pull cogvideox-5b`; .*c0ffee is not whole: vae/.* is missing"):
@@ -83,7 +83,7 @@ def test_forgetting_leaves_the_files_and_removing_a_download_takes_them(model, t
     assert not pulled.exists()
 
 
-def test_what_is_not_ours_is_never_deleted(model, tmp_path):
+def test_what_is_not_ours_is_never_deleted(model):
     snapshot = in_hub_cache(model, "THUDM/CogVideoX-2b")
     for place in store.places():
         with pytest.raises(PiyingError, match=r"belongs to the cache|came with piying"):
