@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from piying.cli import doctor, evaluate, generate, inspect, replay, terminal, theatre, train_nano
+from piying.cli import doctor, evaluate, generate, inspect, prompt, replay, terminal, theatre, train_nano
 from piying.errors import OutOfMemory, PiyingError, UsageError
 
 # typer keeps its own copy of click in newer versions; this is the right one in each
@@ -42,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(generate.generate)
+app.command()(prompt.prompt)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(doctor.doctor)

@@ -63,6 +63,13 @@ def load(
     return Checkpoint(config, transformer, vae, text, Tokenizer.read(folder / "tokenizer"), words)
 
 
+def glance(name_or_folder: str | Path) -> tuple[ModelConfig, dict[str, list[str]] | None, Tokenizer]:
+    """What a model is and how it reads, without its weights: configuration, words, tokenizer. Raises as `load`."""
+    folder = _folder(name_or_folder)
+    config, words = diffusers_layout.read(folder)
+    return config, words, Tokenizer.read(folder / "tokenizer")
+
+
 def save(
     checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16, *, shard_bytes: int = 15 * 2**20
 ) -> None:
