@@ -67,8 +67,11 @@ def is_chinese(text: str) -> bool:
 
 
 def _unreadable(prompt: str, reader: Reader) -> tuple[str, ...]:
-    if UNKNOWN not in reader.encode(prompt):
-        return ()
-    strange = {character for character in prompt if not character.isspace() and UNKNOWN in reader.encode(character)}
-    runs = re.findall(f"[{re.escape(''.join(strange))}]+", prompt) if strange else []
-    return tuple(dict.fromkeys(runs))
+    """Runs of characters that have no token, each once; a letter that stands in a known word has one."""
+    marked = list(prompt)
+    for unit in _UNIT.finditer(prompt):
+        known = UNKNOWN not in reader.encode(unit[0].strip())
+        for place in range(*unit.span()):
+            if known or prompt[place].isspace() or UNKNOWN not in reader.encode(prompt[place]):
+                marked[place] = " "
+    return tuple(dict.fromkeys("".join(marked).split()))

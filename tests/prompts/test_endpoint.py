@@ -66,7 +66,7 @@ def test_each_refusal_is_one_line(server, status, body, line):
 
 def test_a_redirection_is_not_followed(server):
     elsewhere = "http://127.0.0.1:1/v1"
-    server.status, server.headers = 307, {"Location": elsewhere}
+    server.status, server.headers = 302, {"Location": elsewhere}
     assert f"it points to {elsewhere}" in failure(endpoint(server.address, "writer", "secret"))
     assert len(server.received) == 1
 
@@ -95,6 +95,14 @@ def test_a_late_answer_is_not_waited_for(server, slow):
     for name, value in slow.items():
         setattr(server, name, value)
     assert "no answer within 0.3 seconds" in failure(endpoint(server.address, "writer", timeout=0.3))
+
+
+def test_a_door_that_does_not_open_is_not_waited_for(monkeypatch):
+    def shut(*arguments, **options):
+        raise TimeoutError
+
+    monkeypatch.setattr("socket.create_connection", shut)
+    assert "no answer within 0.3 seconds" in failure(endpoint("http://127.0.0.1:1/v1", "writer", timeout=0.3))
 
 
 def test_an_answer_that_never_ends_is_left(server, monkeypatch):

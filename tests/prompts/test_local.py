@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     own = PreTrainedTokenizerFast.from_pretrained(folder)
     own.chat_template = TEMPLATE
     own.save_pretrained(folder)
-    torch.manual_seed(3)
+    torch.manual_seed(22)
     config = LlamaConfig(
         vocab_size=7,
         hidden_size=16,
@@ -56,7 +56,7 @@ def test_the_answer_is_what_transformers_writes(folder, monkeypatch):
     )
     expected = write(CHAT, max_new_tokens=12, do_sample=False)[0]["generated_text"][-1]["content"]
     answer = local(folder)(CHAT)
-    assert answer == expected and answer.strip()
+    assert answer == expected and len(answer.split()) > 1
 
 
 def test_a_folder_that_is_none_is_one_line(tmp_path):

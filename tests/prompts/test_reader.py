@@ -67,9 +67,11 @@ def test_chinese_is_cut_between_characters(nano):
 
 def test_a_vocabulary_without_chinese_names_the_characters(pieces):
     reading = read("a 红色 boat, 大娃 and 红色 ☃ fish", pieces[0])
-    assert [part for part in reading.unreadable if part not in ",&"] == ["红色", "大娃", "☃"]
+    # apart from the comma and the letters that this small vocabulary lacks
+    assert [part for part in reading.unreadable if part not in ",nd"] == ["红色", "大娃", "☃"]
     assert reading.needs_translation
     assert not read("a red ☃", pieces[0]).needs_translation
+    assert 2 in TOY.encode("a  red") and read("a  red", TOY).unreadable == ()  # white space is nothing to read
 
 
 def test_nano_reads_every_character_and_knows_its_words(nano):
@@ -77,3 +79,8 @@ def test_nano_reads_every_character_and_knows_its_words(nano):
     assert reading.unreadable == ()
     assert reading.unlearned == ("龟", "tractor")
     assert read("a red tractor", TOY).unlearned == ()
+
+
+def test_of_a_small_world_the_words_count():
+    reading = read("船", Reader("tiny", TOY.encode, 8, {"en": [], "zh": ["船"]}))
+    assert (reading.unreadable, reading.unlearned, reading.needs_translation) == ((), (), False)
