@@ -16,7 +16,8 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    prompt: str
+    prompt: str  # as the model reads it
+    written: str | None = None  # as the person wrote it, where the prompt was made of that
     negative: str = ""  # what guidance leads away from
     image: Path | None = None  # the first frame
     image_sha256: str | None = None  # set by `resolve`, so that a replay can tell a changed file
@@ -45,9 +46,9 @@ class Request(BaseModel):
     def _keeps_the_rules(self) -> Self:
         if not self.prompt.strip():
             raise UsageError(f'prompt="{self.prompt}": say what to show, e.g. "a red boat on the sea"')
-        for name in ("prompt", "negative"):
+        for name in ("prompt", "written", "negative"):
             try:
-                getattr(self, name).encode()
+                (getattr(self, name) or "").encode()
             except UnicodeEncodeError:  # bytes of a terminal that are not UTF-8 arrive as halves of characters
                 raise UsageError(f"{name}={getattr(self, name)!r}: not a text; write it in UTF-8") from None
         if self.seed is not None and not 0 <= self.seed < 2**63:

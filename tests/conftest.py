@@ -1,9 +1,12 @@
 """What several tests share."""
 
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chat_server import Server
 
 from piying.config import NANO
 
@@ -34,3 +37,28 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIYING_HOME", f"{tmp_path}-home")
     monkeypatch.setenv("HF_HUB_CACHE", f"{tmp_path}-hub")
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An endpoint for chats on this machine."""
+    server = Server()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def official_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random 2B at toy size in 2 steps, whose tokenizer has no Chinese and which reads 8 tokens."""
+    import torch
+    from toys import toy, toy_checkpoint
+
+    from piying.config import COGVIDEOX_2B
+    from piying.weights import save
+
+    config = replace(toy(COGVIDEOX_2B), steps=2)
+    folder = tmp_path_factory.mktemp("models") / "official"
+    save(replace(toy_checkpoint(COGVIDEOX_2B), config=config), folder, torch.float32)
+    return folder

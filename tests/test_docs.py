@@ -1,4 +1,4 @@
-"""The documentation says what is so. `python tests/test_docs.py` writes docs/cli.md anew from --help."""
+"""The documentation says what is so. `python tests/test_docs.py` writes docs/cli.md and docs/models.md anew."""
 
 import ast
 import contextlib
@@ -13,11 +13,24 @@ from unittest import mock
 import pytest
 
 from piying.cli import run
+from piying.config import FAMILY, ModelConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MODELS = ["models list", "models pull", "models add", "models info", "models rm"]
-VERBS = ["", "generate", "inspect", "replay", "doctor", "convert", "train-nano", "evaluate", *MODELS, "theatre sample"]
+VERBS = [
+    "",
+    "generate",
+    "prompt",
+    "inspect",
+    "replay",
+    "doctor",
+    "convert",
+    "train-nano",
+    "evaluate",
+    *MODELS,
+    "theatre sample",
+]
 
 
 def help_of(verb: str) -> str:
@@ -33,6 +46,47 @@ def manual() -> str:
     for verb in VERBS:
         parts += [f"## piying {verb}".rstrip(), f"```text\n{help_of(verb)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def family() -> str:
+    """docs/models.md: the members side by side."""
+    facts = [features(member) for member in FAMILY.values()]
+    rows = [[name, *(fact[name] for fact in facts)] for name in facts[0]]
+    lines = [f"| {' | '.join(row)} |" for row in (["", *FAMILY], ["---"] * (len(FAMILY) + 1), *rows)]
+    text = (
+        "# The models\n\n"
+        "Written by `python tests/test_docs.py` from [config.py](../piying/config.py). Sizes are height x width.\n\n"
+    )
+    return text + "\n".join(lines) + "\n"
+
+
+def features(member: ModelConfig) -> dict[str, str]:
+    """One column of the table."""
+    network, vae, text, schedule = member.transformer, member.vae, member.text, member.schedule
+    step = 8 * network.patch[0]
+    return {
+        "from": f"[{member.hub}](https://huggingface.co/{member.hub})" if member.hub else "this package",
+        "licence": member.licence,
+        "made for": ", ".join(
+            {"text": "text", "image": "a first image", "ends": "the first and the last"}[t] for t in member.tasks
+        ),
+        "frames": f"{member.frames} ({step}n+1)",
+        "frames a second": str(member.fps),
+        "size": f"{member.size[0]}x{member.size[1]} (multiples of {8 * network.patch[1]})",
+        "precision": member.precision,
+        "steps, sampler": f"{member.steps}, {member.sampler}",
+        "guidance": f"{member.guidance:g}, {member.guidance_curve}",
+        "prompt, tokens": str(network.text_tokens),
+        "layers x heads x width of a head": f"{network.layers} x {network.heads} x {network.head_width}",
+        "patch: time, height, width": ", ".join(map(str, network.patch)),
+        "channels in, out": f"{network.in_channels}, {network.out_channels}",
+        "positions": network.positions,
+        "offset embedding": str(network.ofs_width or "none"),
+        "SNR shift": f"{schedule.snr_shift:g}",
+        "autoencoder, channels": "-".join(map(str, vae.channels)),
+        "latent scale, of images": f"{vae.latent_scale:.5g}, {vae.image_latent_scale:.5g}",
+        "text encoder, layers x width": f"{text.layers} x {text.width}",
+    }
 
 
 def block(after: str, text: str = README) -> str:
@@ -56,6 +110,11 @@ def tree() -> dict[str, str]:
 def test_the_command_line_manual_is_what_help_prints() -> None:
     written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     assert written == manual(), "docs/cli.md is old: run python tests/test_docs.py"
+
+
+def test_the_table_of_the_models_is_what_their_configurations_say() -> None:
+    written = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert written == family(), "docs/models.md is old: run python tests/test_docs.py"
 
 
 def test_the_manual_knows_every_verb() -> None:
@@ -107,3 +166,4 @@ def test_every_dependency_has_its_reason_and_its_pin() -> None:
 
 if __name__ == "__main__":
     (ROOT / "docs" / "cli.md").write_text(manual(), encoding="utf-8")
+    (ROOT / "docs" / "models.md").write_text(family(), encoding="utf-8")

@@ -12,7 +12,19 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from piying.cli import convert, doctor, evaluate, generate, inspect, models, replay, terminal, theatre, train_nano
+from piying.cli import (
+    convert,
+    doctor,
+    evaluate,
+    generate,
+    inspect,
+    models,
+    prompt,
+    replay,
+    terminal,
+    theatre,
+    train_nano,
+)
 from piying.errors import OutOfMemory, PiyingError, UsageError
 
 # typer keeps its own copy of click in newer versions; this is the right one in each
@@ -42,6 +54,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(generate.generate)
+app.command()(prompt.prompt)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(doctor.doctor)

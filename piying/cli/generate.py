@@ -1,12 +1,25 @@
 """`piying generate "..."`: a sentence becomes a video."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from piying.cli import output, terminal
+from piying.cli.prompting import (
+    Camera,
+    Enhance,
+    Enhancer,
+    EnhancerModel,
+    Glossary,
+    Mood,
+    Style,
+    Wanted,
+    never_learned,
+    settle,
+)
 from piying.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +43,13 @@ def generate(
     frames: Annotated[int | None, typer.Option(help="How many, e.g. 49.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels, e.g. 96x144.")] = None,
     model: Annotated[str, typer.Option(help="A name, a hub id, a folder or a safetensors file.")] = "nano",
+    style: Style = None,
+    mood: Mood = None,
+    camera: Camera = None,
+    glossary: Glossary = None,
+    enhance: Enhance = False,
+    enhancer: Enhancer = None,
+    enhancer_model: EnhancerModel = None,
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -55,7 +75,8 @@ def generate(
     )
     out = out or output.name_after(prompt, Path())
     output.check(out, ".mp4")
-    answer = describe(make(request, out, preview=preview), out)
+    wanted = Wanted(style, mood, camera, glossary, enhance, enhancer, enhancer_model)
+    answer = describe(make(request, out, preview=preview, settle=lambda request: settle(request, wanted)), out)
     if as_json:
         terminal.answer(answer)
     else:
@@ -70,13 +91,21 @@ def read_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def make(request: "Request", out: Path, *, preview: bool = False) -> "Video":
-    """Loads the model, makes the video with its progress on stderr, and saves it."""
+def make(
+    request: "Request", out: Path, *, preview: bool = False, settle: "Callable[[Request], Request] | None" = None
+) -> "Video":
+    """Loads the model, makes the video with its progress on stderr, and saves it.
+
+    `settle` may change the request once its files are known to be good.
+    """
     from piying.video import read_image
 
     for picture in (request.image, request.last_image):
         if picture is not None:
             read_image(picture)  # refuses a broken file before the model loads
+
+    if settle:
+        request = settle(request)
 
     import piying
 
@@ -101,9 +130,7 @@ def warn_of_unknown_words(prompt: str, model: "Model") -> None:
 
     words = model.checkpoint.words
     if words and (unknown := unknown_words(prompt, words)):
-        language = "en" if any(word.isascii() for word in unknown) else "zh"
-        known = ", ".join(words[language])
-        terminal.say(f"{model.name} never learned {', '.join(unknown)}. It knows: {known}.")
+        terminal.say(never_learned(model.name, unknown, words))
 
 
 def show(picture: "np.ndarray", path: Path) -> None:

@@ -91,6 +91,12 @@ def convert(source: Source, folder: Path) -> None:
             safe.rewrite(part.tensors, partial / name, PARTS[name], _SHARD, dtype)
 
 
+def glance(name_or_folder: str | Path) -> tuple[ModelConfig, dict[str, list[str]] | None, Tokenizer]:
+    """What a model is and how it reads, without its weights: configuration, words, tokenizer. Raises as `load`."""
+    source = open_source(store.find(name_or_folder))
+    return source.config, source.words, Tokenizer.read(source.tokenizer)
+
+
 def save(
     checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16, *, shard_bytes: int = 15 * 2**20
 ) -> None:

@@ -1,0 +1,137 @@
+"""What `generate` and `prompt` share: the options that change a prompt, and what is said about it."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from piying.cli import terminal
+from piying.errors import UsageError
+from piying.prompts import presets
+from piying.prompts.reader import Reader, Reading
+
+if TYPE_CHECKING:
+    from piying.prompts.enhance import Ask
+    from piying.request import Request
+
+Style = Annotated[str | None, typer.Option(help=presets.names("style") + ".")]
+Mood = Annotated[str | None, typer.Option(help=presets.names("mood") + ".")]
+Camera = Annotated[str | None, typer.Option(help=presets.names("camera") + ".")]
+Glossary = Annotated[Path | None, typer.Option(help='A TOML file of names to keep, e.g. "大娃" = "DaWa".')]
+Enhance = Annotated[bool, typer.Option("--enhance", help="Let a chat model translate the prompt and describe more.")]
+Enhancer = Annotated[
+    str | None,
+    typer.Option(envvar="PIYING_ENDPOINT", help="An OpenAI-compatible address, or the folder of a chat model."),
+]
+EnhancerModel = Annotated[
+    str | None,
+    typer.Option(envvar="PIYING_ENDPOINT_MODEL", help="Its name there. PIYING_ENDPOINT_KEY holds the key."),
+]
+
+
+def reader_of(model: str) -> Reader:
+    """How a model reads, without its weights."""
+    from piying import weights
+
+    config, words, tokenizer = weights.glance(model)
+    return Reader(config.name, tokenizer.encode, config.transformer.text_tokens, words)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The options as they were given."""
+
+    style: str | None
+    mood: str | None
+    camera: str | None
+    glossary: Path | None
+    enhance: bool
+    enhancer: str | None
+    enhancer_model: str | None
+
+
+def prepared(written: str, reader: Reader, wanted: Wanted) -> str:
+    """The prompt that the model reads. Nothing is sent anywhere unless `enhance` asks for it."""
+    from piying.prompts import glossary
+    from piying.prompts.prepare import Wishes, prepare
+
+    opened = None
+    if wanted.enhance:
+        if not wanted.enhancer:
+            raise UsageError("--enhance: name an address or a chat model's folder, with --enhancer or PIYING_ENDPOINT")
+        opened = opener(wanted.enhancer, wanted.enhancer_model)
+    names = glossary.read(wanted.glossary) if wanted.glossary else {}
+    return prepare(written, reader, Wishes(wanted.style, wanted.mood, wanted.camera, names, opened))
+
+
+def settle(request: "Request", wanted: Wanted) -> "Request":
+    """The request with the prompt that the model reads, which is said where it is not the one that was written.
+
+    Raises UsageError where the model could read nothing of it.
+    """
+    from piying.prompts.reader import read
+
+    reader = reader_of(request.model)
+    prompt = prepared(request.prompt, reader, wanted)
+    for name, text in (("prompt", prompt), ("negative", request.negative)):
+        reading = read(text, reader)
+        if reading.needs_translation:
+            raise UsageError(f'{name}="{text}": {translate(reading, reader)}')
+        for line in advice(replace(reading, unlearned=()), reader):  # these are named once the model is there
+            terminal.say(f"{name}: {line}")
+    if prompt == request.prompt:
+        return request
+    terminal.say(f"prompt: {prompt}")
+    return request.model_copy(update={"prompt": prompt, "written": request.prompt})
+
+
+def opener(enhancer: str, model: str | None) -> "Callable[[], Ask]":
+    """Opens an address, or the model of a folder, and says which."""
+
+    def open_enhancer() -> "Ask":
+        if re.match(r"\w+://", enhancer):
+            from piying.prompts.endpoint import endpoint
+
+            ask = endpoint(enhancer, model, os.environ.get("PIYING_ENDPOINT_KEY"))
+            terminal.say(f"sending the prompt to {model} at {enhancer}")
+            return ask
+
+        from piying.prompts.local import local
+
+        terminal.say(f"loading {enhancer}")
+        return local(Path(enhancer))
+
+    return open_enhancer
+
+
+def advice(reading: Reading, reader: Reader) -> list[str]:
+    """What is wrong with a prompt and what to do, a line each."""
+    lines = []
+    if reading.needs_translation:
+        lines.append(translate(reading, reader))
+    elif reading.unreadable:
+        lines.append(f"{reader.name} cannot read {' '.join(reading.unreadable)}; say it in letters")
+    if reading.cut:
+        lines.append(
+            f"{reading.tokens} tokens, and {reader.name} reads {reading.limit}: it will not see"
+            f' "{reading.cut}"; shorten the prompt'
+        )
+    if reading.unlearned and reader.words:
+        lines.append(never_learned(reader.name, reading.unlearned, reader.words))
+    return lines
+
+
+def translate(reading: Reading, reader: Reader) -> str:
+    return (
+        f"{reader.name} cannot read Chinese ({' '.join(reading.unreadable)}): write English,"
+        " or translate with --enhance and --enhancer or PIYING_ENDPOINT"
+    )
+
+
+def never_learned(name: str, unknown: Sequence[str], words: Mapping[str, Sequence[str]]) -> str:
+    language = "en" if any(word.isascii() for word in unknown) else "zh"
+    return f"{name} never learned {', '.join(unknown)}. It knows: {', '.join(words[language])}."
