@@ -16,7 +16,8 @@ from piying.cli import run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-VERBS = ["", "generate", "inspect", "replay", "doctor", "train-nano", "evaluate", "theatre sample"]
+ADAPTERS = [f"adapters {verb}" for verb in ("list", "add", "info", "rm", "merge", "convert")]
+VERBS = ["", "generate", "inspect", "replay", "doctor", "train-nano", "evaluate", *ADAPTERS, "theatre sample"]
 
 
 def help_of(verb: str) -> str:
@@ -59,7 +60,7 @@ def test_the_command_line_manual_is_what_help_prints() -> None:
 
 def test_the_manual_knows_every_verb() -> None:
     commands = re.findall(r"^  ([a-z-]+)  ", help_of("").partition("Commands:")[2], re.MULTILINE)
-    assert commands == [verb.split()[0] for verb in VERBS if verb]
+    assert commands == list(dict.fromkeys(verb.split()[0] for verb in VERBS if verb))
 
 
 def test_the_tree_in_the_readme_lists_what_is_there() -> None:

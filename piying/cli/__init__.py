@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from piying.cli import doctor, evaluate, generate, inspect, replay, terminal, theatre, train_nano
+from piying.cli import adapters, doctor, evaluate, generate, inspect, replay, terminal, theatre, train_nano
 from piying.errors import OutOfMemory, PiyingError, UsageError
 
 # typer keeps its own copy of click in newer versions; this is the right one in each
@@ -45,6 +45,7 @@ app.command()(generate.generate)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(doctor.doctor)
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(theatre.app, name="theatre")
 app.command()(train_nano.train_nano)
 app.command()(evaluate.evaluate)

@@ -1,11 +1,13 @@
 """Tensors from safetensors files straight into a module, checked by name, shape and value; and back."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -66,6 +68,41 @@ def locate(folder: Path, stem: str) -> dict[str, Path]:
         with _opened(path, "cpu") as file:
             files |= dict.fromkeys(file.keys(), path)
     return files
+
+
+def read_all(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor of one file on the CPU, and the file's metadata.
+
+    Raises ModelMissing where there is no file, and PiyingError where it is broken.
+    """
+    if not path.is_file():
+        raise ModelMissing(f"{path}: no such file")
+    with _opened(path, "cpu") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
+        return tensors, file.metadata() or {}
+
+
+def write_all(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes one file, the same bytes for the same content, which appears under its name only when it is whole.
+
+    Raises PiyingError where it cannot be written.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = serialize(whole, {"format": "pt", **metadata})
+    size = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + size])  # whose order is by chance
+    header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that tensors begin at whole words
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.write(memoryview(content)[8 + size :])
+        os.replace(partial, path)
+    except OSError as error:
+        raise PiyingError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write(tensors: Mapping[str, Tensor], folder: Path, stem: str, shard_bytes: int) -> None:
