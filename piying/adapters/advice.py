@@ -23,6 +23,6 @@ def advice(source: str, adapter: Adapter, prompt: str, base: str, base_sha256: C
 
 # The two kinds of files whose authors trained with another alpha and did not write it down.
 ASSUMED = (
-    "the file does not say its alpha, {} is assumed. CogVideoX's own trainer used 64 for rank 128, its SAT trainer 1; "
-    "if it looks wrong, add it with --alpha"
+    "the file does not say its alpha; taken is {}. CogVideoX's own trainer used 64 for rank 128 and did not say so, "
+    "its SAT trainer 1: if the effect is too strong, add the file with the right --alpha"
 )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,8 +25,10 @@ _OWN = "piying"  # our entry in a file's metadata
 _USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 
 
-def read(path: str | Path) -> Adapter:
+def read(path: str | Path, *, checked: bool = False) -> Adapter:
     """The adapter in a safetensors file, or in a folder that peft or a trainer wrote.
+
+    Of one that was `checked` before, the values stay on disk until they are used.
 
     Raises ModelMissing where there is none, and PiyingError, one line, where the file is broken, is a pickle, or holds
     something else than a LoRA or DoRA of a CogVideoX transformer.
@@ -37,25 +40,26 @@ def read(path: str | Path) -> Adapter:
             f"piying adapters convert {path} {path.stem}.safetensors --allow-pickle"
         )
     tensors, metadata = safe.read_all(path)
-    return _adapter(path, tensors, metadata)
+    return _adapter(path, tensors, metadata, checked)
 
 
 def read_pickle(path: Path) -> Adapter:
     """The adapter in a pickle, read by torch's restricted loader, which runs no code. Raises as `read` does."""
     try:
-        values: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # on how the file was made
+            values: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelMissing(f"{path}: no such file") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise PiyingError(f"{path}: not a pickle of tensors alone ({reason})") from error
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
+        raise PiyingError(f"{path}: not a pickle of tensors alone, so it is not opened; fetch it again") from error
     for wrapper in ("module", "state_dict", "model"):
         if isinstance(values, dict) and isinstance(values.get(wrapper), dict):
             values = values[wrapper]
-    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)} if values else {}
+    values = values if isinstance(values, dict) else {}
+    tensors = {name: value for name, value in values.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if any(map(formats.sat_named, tensors)):  # SAT saves the whole model around them
         tensors = {name: tensor for name, tensor in tensors.items() if formats.sat_named(name)}
-    return _adapter(path, tensors, {})
+    return _adapter(path, tensors, {}, checked=False)
 
 
 def write(adapter: Adapter, path: Path, naming: Naming = Naming.diffusers) -> None:
@@ -121,13 +125,13 @@ def locate(path: str | Path) -> Path:
     return found[0]
 
 
-def _adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Adapter:
+def _adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], checked: bool) -> Adapter:
     parts: dict[str, dict[Part, Tensor]] = {}
     for key, tensor in tensors.items():
         place = formats.place(key)
         if isinstance(place, str):
             raise PiyingError(f"{path}: {place}")
-        if not tensor.float().isfinite().all():
+        if not checked and not tensor.float().isfinite().all():
             raise PiyingError(f"{path}: {key} holds values that are no finite numbers; fetch or train it again")
         of_module = parts.setdefault(place.module, {})
         if place.part in of_module:
@@ -194,7 +198,7 @@ def _own(path: Path, metadata: Mapping[str, str], said: alpha.Said | None, besid
 
 def _peft_config(adapter: Adapter) -> dict[str, Any]:
     """The configuration of peft that makes these layers, as diffusers keeps it."""
-    layers = adapter.layers
+    layers = dict(sorted(adapter.layers.items()))  # one order, one file
     rank = Counter(layer.rank for layer in layers.values()).most_common(1)[0][0]
     common = Counter(layer.alpha for layer in layers.values()).most_common(1)[0][0]
     values = {

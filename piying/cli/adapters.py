@@ -7,7 +7,7 @@ import typer
 
 from piying.adapters.formats import Naming
 from piying.cli import terminal
-from piying.errors import UsageError
+from piying.errors import PiyingError, UsageError
 
 if TYPE_CHECKING:
     from piying.adapters.adapter import Adapter
@@ -24,12 +24,17 @@ def list_(as_json: AsJson = False) -> None:
     """The adapters that were added."""
     from piying.adapters import file, store
 
-    facts = {name: describe(file.read(path), path) for name, path in store.added().items()}
+    facts: dict[str, dict[str, Any]] = {}
+    for name, path in store.added().items():
+        try:
+            facts[name] = describe(file.read(path, checked=True), path)
+        except PiyingError as error:  # one broken file hides no other
+            facts[name] = {"file": str(path), "error": str(error)}
     if as_json:
         terminal.answer({"adapters": facts})
         return
     for name, fact in facts.items():
-        typer.echo(f"{name}: {summary(fact)}")
+        typer.echo(f"{name}: {fact.get('error') or summary(fact)}")
     if not facts:
         terminal.say("none yet; add one with `piying adapters add FILE`")
 
@@ -104,6 +109,8 @@ def merge(
 
     uses = [AdapterUse.model_validate(text) for text in source]
     pairs = [(file.read(store.locate(use.source)), use.weight) for use in uses]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"out={out}: exists already; choose a new folder")
     terminal.say(f"loading {model}")
     checkpoint = weights.load(model)
     fold(checkpoint.transformer, pairs)

@@ -18,12 +18,12 @@ def substitute(text: str, aliases: Mapping[str, str]) -> str:
     longest_first = sorted(names, key=len, reverse=True)
     pattern = re.compile("|".join(f"(?:{_whole(alias)})" for alias in longest_first), re.IGNORECASE)
 
-    def name_of(found: re.Match[str]) -> str:
-        name = names[found[0].lower()]
-        before, after = text[: found.start()][-1:], text[found.end() :][:1]
-        return " " * _joins(before, name[0]) + name + " " * _joins(name[-1], after)
-
-    return pattern.sub(name_of, text)
+    written, end = "", 0
+    for found in pattern.finditer(text):
+        written = _joined(written, text[end : found.start()])
+        written = _joined(written, names[found[0].lower()])
+        end = found.end()
+    return _joined(written, text[end:])
 
 
 def _whole(alias: str) -> str:
@@ -33,7 +33,9 @@ def _whole(alias: str) -> str:
     return before + re.escape(alias) + after
 
 
-def _joins(left: str, right: str) -> bool:
-    """Whether two characters would run together: both of words, and one of them not Chinese."""
-    both = bool(re.match(r"\w", left) and re.match(r"\w", right))
-    return both and not all(re.match(f"[{_CHINESE}]", character) for character in (left, right))
+def _joined(left: str, right: str) -> str:
+    """Both, with a space where two words would run together of which not both are Chinese."""
+    meet = left[-1:], right[:1]
+    words = all(re.match(r"\w", character) for character in meet)
+    chinese = all(re.match(f"[{_CHINESE}]", character) for character in meet)
+    return f"{left} {right}" if words and not chinese else left + right
