@@ -31,7 +31,8 @@ class Merged:
 def merge(transformer: Transformer, adapters: Iterable[tuple[Adapter, float]]) -> Merged:
     """W + the sum of strength (W' - W), added in float32, in place of every changed W.
 
-    Raises PiyingError, and changes nothing, where an adapter does not fit or the weights are no plain numbers.
+    Raises PiyingError where an adapter does not fit or the weights are no plain numbers. After any error they are what
+    they were.
     """
     adapters = list(adapters)
     for adapter, _ in adapters:
@@ -42,11 +43,16 @@ def merge(transformer: Transformer, adapters: Iterable[tuple[Adapter, float]]) -
         if not modules[name].weight.is_floating_point():
             raise PiyingError(f"{name} is quantised; use the adapter live")
     originals = {name: modules[name].weight.detach().to("cpu", copy=True) for name in names}
-    for name in names:
-        weight = modules[name].weight
-        whole = weight.float()
-        for adapter, strength in adapters:
-            if layer := adapter.layers.get(name):
-                whole = whole + strength * change_of(weight, layer)
-        weight.copy_(whole)
-    return Merged(transformer, originals)
+    merged = Merged(transformer, originals)
+    try:
+        for name in names:
+            weight = modules[name].weight
+            whole = weight.float()
+            for adapter, strength in adapters:
+                if layer := adapter.layers.get(name):
+                    whole = whole + strength * change_of(weight, layer)
+            weight.copy_(whole)
+    except BaseException:  # out of memory, Ctrl-C
+        merged.undo()
+        raise
+    return merged

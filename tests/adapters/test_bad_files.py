@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 
 from piying.adapters import attach, file
-from piying.adapters.formats import Naming
 from piying.config import COGVIDEOX_15_5B
 from piying.errors import ModelMissing, PiyingError, UsageError
 from piying.models.transformer import Transformer
@@ -169,9 +168,11 @@ def test_folders_with_none_or_several(tmp_path):
 
 def test_writing_is_whole_or_not_at_all_and_the_same_bytes(tmp_path, trained):
     adapter = replace(trained(), triggers=("DaWa",))
-    for name in ("a", "b"):
-        file.write(adapter, tmp_path / f"{name}.safetensors", Naming.diffusers)
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    contents = set()
+    for _ in range(8):
+        file.write(adapter, tmp_path / "a.safetensors")
+        contents.add((tmp_path / "a.safetensors").read_bytes())
+    assert len(contents) == 1
     with pytest.raises(UsageError, match=r"ends in .safetensors"):
         file.write(adapter, tmp_path / "a.bin")
     with pytest.raises(PiyingError, match="cannot be written"):
@@ -179,7 +180,7 @@ def test_writing_is_whole_or_not_at_all_and_the_same_bytes(tmp_path, trained):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(PiyingError, match="cannot be written"):
         file.write(adapter, tmp_path / "folder.safetensors")
-    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "b.safetensors", "folder.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "folder.safetensors"}
 
 
 def test_an_adapter_for_another_base_is_refused_with_the_reason(ours, trained):

@@ -49,3 +49,26 @@ def test_one_that_does_not_fit_leaves_the_base_alone(ours, trained):
     with pytest.raises(PiyingError, match="norm_final, which this model does not have"):
         merge(ours, [(trained(seed=1), 1.0), (adapter, 1.0)])
     assert torch.equal(ours.proj_out.weight, before)
+
+
+def test_an_error_on_the_way_puts_the_first_weights_back(ours, trained, monkeypatch):
+    before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
+    calls = []
+
+    def change_of(weight, layer):
+        calls.append(layer)
+        if len(calls) == 5:
+            raise MemoryError
+        return torch.ones_like(weight)
+
+    monkeypatch.setattr("piying.adapters.merge.change_of", change_of)
+    with pytest.raises(MemoryError):
+        merge(ours, [(trained(), 1.0)])
+    assert all(torch.equal(before[name], tensor) for name, tensor in ours.state_dict().items())
+
+
+def test_quantised_weights_are_refused(ours, trained):
+    adapter = trained()
+    ours.proj_out.weight = torch.nn.Parameter(torch.ones(64, 32, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(PiyingError, match="proj_out is quantised; use the adapter live"):
+        merge(ours, [(adapter, 1.0)])

@@ -133,8 +133,24 @@ def test_advice_says_what_a_person_should_know(model, tmp_path):
     assert advice("大娃在船上", triggers=("DaWa",), aliases={"大娃": "DaWa"}) == []
     assert f"trained for cogvideox-5b, not for {name}" in advice(base="cogvideox-5b")[0]
     assert f"trained on other weights of {name}" in advice(base=name, base_sha256="0" * 64)[0]
-    make(model, "two.safetensors", merged=True)  # merged weights are not the base
     assert advice(base=name) == []
+
+
+def test_merged_weights_are_not_taken_for_the_base(model, tmp_path):
+    adapter = file.read(tmp_path / "one.safetensors")
+    file.write(replace(adapter, base=model.checkpoint.config.name), tmp_path / "a.safetensors")
+    make(model, "two.safetensors", merged=True)
+    assert model.advice(Request(prompt="a boat", adapters=["a.safetensors"])) == []
+
+
+def test_what_changes_the_text_and_the_timestep_is_on_as_well(model, tmp_path):
+    """They are computed apart from the blocks. Merged weights cannot miss them."""
+    plain = make(model)
+    for layer in ("text_proj", "time_embedding.linear_2", "norm1.linear", "patch_embed.proj"):
+        adapter = random_adapter(model.checkpoint.transformer, 3, targets=(layer,))
+        file.write(adapter, tmp_path / "a.safetensors")
+        live, merged = make(model, "a.safetensors"), make(model, "a.safetensors", merged=True)
+        assert np.abs(live.astype(int) - merged).max() <= 1 and not np.array_equal(live, plain)
 
 
 @pytest.mark.parametrize(
