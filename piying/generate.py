@@ -4,9 +4,10 @@ Shapes: B videos, F latent frames, C channels, h w latent cells, H W pixels, L t
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,15 @@ import torch
 from torch import Tensor
 
 from piying import weights
+from piying.adapters import store
+from piying.adapters.adapter import Adapter
+from piying.adapters.advice import advice
+from piying.adapters.rack import Rack
 from piying.config import GuidanceCurve, ModelConfig, Sampler
 from piying.errors import OutOfMemory, PiyingError, UsageError
 from piying.models.vae import to_frames, to_pixels
-from piying.request import FullRequest, Request, resolve
+from piying.prompts.aliases import substitute
+from piying.request import AdapterUse, FullRequest, Request, resolve
 from piying.sampling.denoise import denoise
 from piying.sampling.guidance import CURVES, guide
 from piying.sampling.schedule import levels
@@ -62,9 +68,14 @@ class Model:
         sampler: Sampler | None = None,
         frames: int | None = None,
         size: tuple[int, int] | None = None,
+        adapters: Sequence[str | AdapterUse] = (),
+        adapters_merged: bool = False,
         on_step: Callable[["Progress"], None] | None = None,
     ) -> Video:
-        """A video of the prompt; see Request for the values. None leaves one to the model, and the seed to chance."""
+        """A video of the prompt; see Request for the values. None leaves one to the model, and the seed to chance.
+
+        Adapters are "file_or_name" or "file_or_name:weight".
+        """
         request = Request(
             prompt=prompt,
             negative=negative,
@@ -77,6 +88,8 @@ class Model:
             sampler=sampler,
             frames=frames,
             size=size,
+            adapters=tuple(map(AdapterUse.model_validate, adapters)),
+            adapters_merged=adapters_merged,
         )
         return self.make(request, on_step=on_step)[0]
 
@@ -92,14 +105,46 @@ class Model:
 
         Raises UsageError before the work begins, OutOfMemory and PiyingError while it runs.
         """
-        full = [
-            resolve(request.model_copy(update={"model": self.name}), self.checkpoint.config) for request in requests
-        ]
+        full = [resolve(self._with_marked_adapters(request), self.checkpoint.config) for request in requests]
         for name in ("steps", "guidance", "guidance_curve", "sampler", "frames", "size"):
             values = {getattr(request, name) for request in full}
             if len(values) != 1:
                 raise UsageError(f"{name} in {sorted(values)}: requests that are made together share one value")
-        return _stream(self.checkpoint, full)
+        uses, merged = full[0].adapters, full[0].adapters_merged
+        if any((request.adapters, request.adapters_merged) != (uses, merged) for request in full):
+            raise UsageError("adapters: requests that are made together share them")
+        aliases = _aliases(self.adapters(full[0]))
+        on = [(str(use.sha256), use.weight) for use in uses]
+        if len(dict(on)) < len(on):
+            raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
+        return _stream(self.checkpoint, full, aliases, lambda: self.rack.on(on, merged=merged))
+
+    def adapters(self, request: Request) -> dict[str, Adapter]:
+        """The adapters of a request as it names them, read where they are new.
+
+        Raises ModelMissing where one is not here, and PiyingError where it is broken or made for another model.
+        """
+        return {use.source: self.rack.take(store.find(use.source, use.sha256)) for use in request.adapters}
+
+    def advice(self, request: Request) -> list[str]:
+        """What a person should know of the adapters of a request, a line each. Raises as `adapters` does."""
+        base = self.checkpoint.config.name
+        return [
+            line
+            for source, adapter in self.adapters(request).items()
+            for line in advice(source, adapter, request.prompt, base, lambda: self.rack.base_sha256)
+        ]
+
+    @cached_property
+    def rack(self) -> Rack:
+        """The adapters that this model has used."""
+        return Rack(self.checkpoint.transformer)
+
+    def _with_marked_adapters(self, request: Request) -> Request:
+        marked = tuple(
+            use.model_copy(update={"sha256": store.find(use.source, use.sha256).sha256}) for use in request.adapters
+        )
+        return request.model_copy(update={"model": self.name, "adapters": marked})
 
 
 @dataclass(frozen=True)
@@ -131,7 +176,12 @@ class Progress:
 
 
 @torch.inference_mode()
-def _stream(checkpoint: Checkpoint, requests: list[FullRequest]) -> Iterator[Progress]:
+def _stream(
+    checkpoint: Checkpoint,
+    requests: list[FullRequest],
+    aliases: Mapping[str, str],
+    adapters_on: Callable[[], AbstractContextManager[None]],
+) -> Iterator[Progress]:
     config, request, device = checkpoint.config, requests[0], _device(checkpoint)
     padding, shape = _latent_shape(config, request)
     generators = [torch.Generator().manual_seed(request.seed) for request in requests]
@@ -142,8 +192,8 @@ def _stream(checkpoint: Checkpoint, requests: list[FullRequest]) -> Iterator[Pro
         return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
 
     with _memory(_too_large(request)):
-        with _clock(timings, "text"):
-            text = _text(checkpoint, requests)
+        with _clock(timings, "text"), adapters_on():
+            text = _text(checkpoint, requests, aliases)
         with _clock(timings, "condition"):  # draws before the noise does, as diffusers does
             condition = _condition(checkpoint, requests, generators, shape)
         states = denoise(
@@ -154,7 +204,7 @@ def _stream(checkpoint: Checkpoint, requests: list[FullRequest]) -> Iterator[Pro
             noise,
         )
         for step in range(1, request.steps + 1):
-            with _clock(timings, "denoise"):
+            with _clock(timings, "denoise"), adapters_on():
                 state = next(states)
                 if not state.x.isfinite().all():
                     raise PiyingError(f"step {step} of {request.steps} overflowed: {_dtype_advice(checkpoint)}")
@@ -170,14 +220,25 @@ def _latent_shape(config: ModelConfig, request: FullRequest) -> tuple[int, tuple
     return padding, (latent_frames + padding, config.vae.latent_channels, height // 8, width // 8)
 
 
-def _text(checkpoint: Checkpoint, requests: list[FullRequest]) -> Tensor:
+def _text(checkpoint: Checkpoint, requests: list[FullRequest], aliases: Mapping[str, str]) -> Tensor:
     """Embedded prompts [B L D], and before them the negative ones where there is guidance [2B L D]."""
     texts = [request.prompt for request in requests]
     if requests[0].guidance > 1:
         texts = [request.negative for request in requests] + texts
+    texts = [substitute(text, aliases) for text in texts]
     tokens = checkpoint.tokenizer(texts, checkpoint.config.transformer.text_tokens)
     states = checkpoint.text(tokens.to(_device(checkpoint)))
     return checkpoint.transformer.embed_text(states.to(_dtype(checkpoint)))
+
+
+def _aliases(adapters: Mapping[str, Adapter]) -> dict[str, str]:
+    """Those of all adapters. Raises UsageError where two mean different names by the same word."""
+    aliases: dict[str, str] = {}
+    for source, adapter in adapters.items():
+        for alias, name in adapter.aliases.items():
+            if aliases.setdefault(alias, name) != name:
+                raise UsageError(f"adapter={source}: {alias} is {name} here and {aliases[alias]} in another adapter")
+    return aliases
 
 
 def _condition(

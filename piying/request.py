@@ -11,6 +11,29 @@ from piying.config import GuidanceCurve, ModelConfig, Sampler, Task
 from piying.errors import UsageError
 
 
+class AdapterUse(BaseModel):
+    """An adapter in a request; written short FILE_OR_NAME[:WEIGHT]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    source: str  # a file, a folder, or the name of an added one
+    weight: float = 1.0  # 1 is as trained, 0 is none
+    sha256: str | None = None  # set when the video is made, so that a replay can tell another file
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, values: Any) -> Any:
+        if not isinstance(values, str | Path):
+            return values
+        source, colon, weight = str(values).rpartition(":")
+        if not colon or "/" in weight or "\\" in weight or Path(values).exists():
+            return {"source": str(values)}
+        try:
+            return {"source": source, "weight": float(weight)}
+        except ValueError:
+            raise UsageError(f"adapter={values}: after the colon comes a number, e.g. {source}:0.8") from None
+
+
 class Request(BaseModel):
     """One video. None leaves a value to the model. Raises UsageError, one line, where a value breaks a rule."""
 
@@ -31,6 +54,8 @@ class Request(BaseModel):
     frames: int | None = None
     size: tuple[int, int] | None = None  # height, width in pixels
     model: str = "nano"  # a name or a folder
+    adapters: tuple[AdapterUse, ...] = ()
+    adapters_merged: bool = False  # folded into the weights: faster, and rounded to their precision
 
     @model_validator(mode="wrap")
     @classmethod

@@ -17,6 +17,7 @@ from piying.config import FAMILY, ModelConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ADAPTERS = [f"adapters {verb}" for verb in ("list", "add", "info", "rm", "merge", "convert")]
 MODELS = ["models list", "models pull", "models add", "models info", "models rm"]
 VERBS = [
     "",
@@ -29,6 +30,7 @@ VERBS = [
     "train-nano",
     "evaluate",
     *MODELS,
+    *ADAPTERS,
     "theatre sample",
 ]
 

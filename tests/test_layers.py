@@ -11,6 +11,7 @@ LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"ops"},
     {"models", "sampling"},
     {"weights", "prompts"},
+    {"adapters"},
     {"request"},
     {"video"},
     {"generate"},

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from piying.cli import (
+    adapters,
     convert,
     doctor,
     evaluate,
@@ -60,6 +61,7 @@ app.command()(replay.replay)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.command()(convert.convert)
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(theatre.app, name="theatre")
 app.command()(train_nano.train_nano)
 app.command()(evaluate.evaluate)

@@ -43,6 +43,12 @@ def generate(
     frames: Annotated[int | None, typer.Option(help="How many, e.g. 49.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels, e.g. 96x144.")] = None,
     model: Annotated[str, typer.Option(help="A name, a hub id, a folder or a safetensors file.")] = "nano",
+    adapter: Annotated[
+        list[str] | None, typer.Option(metavar="FILE_OR_NAME[:WEIGHT]", help="A LoRA; may be given several times.")
+    ] = None,
+    merge_adapters: Annotated[
+        bool, typer.Option("--merge-adapters", help="Fold them into the weights: faster, rounded.")
+    ] = False,
     style: Style = None,
     mood: Mood = None,
     camera: Camera = None,
@@ -71,6 +77,8 @@ def generate(
             "frames": frames,
             "size": read_size(size) if size else None,
             "model": model,
+            "adapters": adapter or [],
+            "adapters_merged": merge_adapters,
         }
     )
     out = out or output.name_after(prompt, Path())
@@ -108,10 +116,16 @@ def make(
         request = settle(request)
 
     import piying
+    from piying.adapters import file, store
+
+    for use in request.adapters:
+        file.read(store.find(use.source, use.sha256).path)  # likewise
 
     terminal.say(f"loading {request.model}")
     model = piying.load(request.model)
-    warn_of_unknown_words(request.prompt, model)
+    for line in model.advice(request):
+        terminal.say(line)
+    warn_of_unknown_words(request, model)
     steps = request.steps or model.checkpoint.config.steps
     with terminal.progress("step", steps) as advance:
         for state in model.stream(request):
@@ -124,12 +138,19 @@ def make(
     return video
 
 
-def warn_of_unknown_words(prompt: str, model: "Model") -> None:
-    """A model of a small world says which words it never learned, and which it did."""
+def warn_of_unknown_words(request: "Request", model: "Model") -> None:
+    """A model of a small world says which words it never learned, and which it did. Its adapters learned more."""
     from piying.prompts.vocabulary import unknown_words
 
     words = model.checkpoint.words
-    if words and (unknown := unknown_words(prompt, words)):
+    if not words:
+        return
+    learned = [
+        word
+        for adapter in model.adapters(request).values()
+        for word in (*adapter.triggers, *adapter.aliases, *adapter.aliases.values())
+    ]
+    if unknown := unknown_words(request.prompt, {name: [*known, *learned] for name, known in words.items()}):
         terminal.say(never_learned(model.name, unknown, words))
 
 

@@ -19,6 +19,8 @@ def inspect(
     if as_json:
         terminal.answer({"video": str(video), "request": request})
         return
+    for use in request.pop("adapters"):
+        typer.echo(f"adapter: {use['source']}:{use['weight']:g}, SHA-256 {use['sha256']}")
     for name, value in request.items():
         if value is not None:
             typer.echo(f"{name}: {value}")

@@ -17,7 +17,7 @@ from piying.models.vae import VAE, LatentNorm, ResidualBlock
 def transformer(config: TransformerConfig, seed: int) -> Transformer:
     model, dice = Transformer(config), torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight.flatten(1), generator=dice)
             _zero(module.bias)
     for layer in (model.time_embedding.linear_1, model.time_embedding.linear_2):

@@ -17,6 +17,7 @@ from piying import ops
 from piying.config import TransformerConfig
 from piying.errors import UsageError
 from piying.models import positions
+from piying.models.linear import Linear
 
 
 class Modulations(NamedTuple):
@@ -39,7 +40,7 @@ class Transformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm_final = nn.LayerNorm(config.width)
         self.norm_out = FinalNorm(config)
-        self.proj_out = nn.Linear(config.width, math.prod(config.patch) * config.out_channels)
+        self.proj_out = Linear(config.width, math.prod(config.patch) * config.out_channels)
 
     def forward(self, x: Tensor, text: Tensor, timestep: Tensor, ofs: Tensor | None = None) -> Tensor:
         """v [B F C_out H W] for latents x [B F C H W] (condition channels last), T5 states text [B L text_width],
@@ -92,20 +93,17 @@ class PatchEmbedding(nn.Module):
         super().__init__()
         self.config = config
         # Published 1.0 files hold a 2D convolution, 1.5 files a matrix; both are one product over (C, time, H, W).
+        self.proj = Linear(config.in_channels * math.prod(config.patch), config.width)
         if config.patch[0] == 1:
-            self.proj: nn.Conv2d | nn.Linear = nn.Conv2d(
-                config.in_channels, config.width, config.patch[1:], config.patch[1:]
-            )
-        else:
-            self.proj = nn.Linear(config.in_channels * math.prod(config.patch), config.width)
-        self.text_proj = nn.Linear(config.text_width, config.width)
+            self.proj.weight = nn.Parameter(self.proj.weight.unflatten(1, (config.in_channels, *config.patch[1:])))
+        self.text_proj = Linear(config.text_width, config.width)
         if config.positions == "rope+learned":
             rows = config.text_tokens + math.prod(config.trained_grid)
             self.pos_embedding = nn.Parameter(torch.zeros(1, rows, config.width))
 
     def forward(self, x: Tensor, grid: positions.Grid) -> Tensor:
         """Latents [B F C H W] -> tokens [B T D]."""
-        tokens = F.linear(_patches(x, self.config.patch), self.proj.weight.flatten(1), self.proj.bias)
+        tokens = self.proj(_patches(x, self.config.patch))
         if self.config.positions == "sincos":
             tokens = tokens + positions.sincos(self.config.width, grid, self.config.sincos_scale, x.device).to(x.dtype)
         if self.config.positions == "rope+learned":
@@ -136,8 +134,8 @@ class StepEmbedding(nn.Module):
     def __init__(self, waves: int, width: int) -> None:
         super().__init__()
         self.waves = waves
-        self.linear_1 = nn.Linear(waves, width)
-        self.linear_2 = nn.Linear(width, width)
+        self.linear_1 = Linear(waves, width)
+        self.linear_2 = Linear(width, width)
 
     def forward(self, number: Tensor) -> Tensor:
         """[B] -> [B width]."""
@@ -174,7 +172,7 @@ class AdaptiveNorm(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.time_width, 6 * config.width)
+        self.linear = Linear(config.time_width, 6 * config.width)
         self.norm = nn.LayerNorm(config.width)
 
     def table(self, time: Tensor) -> Tensor:
@@ -190,7 +188,7 @@ class FinalNorm(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.linear = nn.Linear(config.time_width, 2 * config.width)
+        self.linear = Linear(config.time_width, 2 * config.width)
         self.norm = nn.LayerNorm(config.width)
 
     def table(self, time: Tensor) -> Tensor:
@@ -210,10 +208,10 @@ class Attention(nn.Module):
         self.heads = config.heads
         self.norm_q = nn.LayerNorm(config.head_width, eps=1e-6)
         self.norm_k = nn.LayerNorm(config.head_width, eps=1e-6)
-        self.to_q = nn.Linear(config.width, config.width)
-        self.to_k = nn.Linear(config.width, config.width)
-        self.to_v = nn.Linear(config.width, config.width)
-        self.to_out = nn.ModuleList([nn.Linear(config.width, config.width)])
+        self.to_q = Linear(config.width, config.width)
+        self.to_k = Linear(config.width, config.width)
+        self.to_v = Linear(config.width, config.width)
+        self.to_out = nn.ModuleList([Linear(config.width, config.width)])
 
     def forward(self, x: Tensor, turns: Tensor | None) -> Tensor:
         q, k, v = (to(x).unflatten(-1, (self.heads, -1)) for to in (self.to_q, self.to_k, self.to_v))  # [B N H D]
@@ -230,7 +228,7 @@ class FeedForward(nn.Module):
         super().__init__()
         # Published names are net.0.proj and net.2; net.1 holds nothing.
         self.net = nn.Sequential(
-            Widening(config.width, 4 * config.width), nn.Identity(), nn.Linear(4 * config.width, config.width)
+            Widening(config.width, 4 * config.width), nn.Identity(), Linear(4 * config.width, config.width)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -242,7 +240,7 @@ class Widening(nn.Module):
 
     def __init__(self, width: int, wide: int) -> None:
         super().__init__()
-        self.proj = nn.Linear(width, wide)
+        self.proj = Linear(width, wide)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.proj(x), approximate="tanh")

@@ -1,4 +1,5 @@
-"""Tensors from a pickle, which the authors' own checkpoints are. Only `piying convert --allow-pickle` comes here.
+"""Tensors from a pickle, which the authors' own checkpoints are. Only `--allow-pickle` of `piying convert` and
+`piying adapters convert` comes here.
 
 torch reads it with weights_only: tensors, numbers, text and containers are built, and anything else is refused before
 it runs.
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from piying.errors import PiyingError
+from piying.errors import ModelMissing, PiyingError
 from piying.weights.safe import Stored
 
 _DEEPER = ("module", "model", "state_dict")  # where SAT, older SAT and Lightning keep the tensors
@@ -32,8 +33,10 @@ _ARRAYS: list[Any] = [
 def contents(path: Path) -> dict[str, Stored]:
     """The tensors of a pickle by their names, memory-mapped where the file allows it.
 
-    Raises PiyingError for a file that is broken or holds more than data; nothing in it is executed.
+    Raises ModelMissing where there is no file, and PiyingError for one that is broken or holds more than data; nothing in it is executed.
     """
+    if not path.is_file():
+        raise ModelMissing(f"{path}: no such file")
     try:
         with torch.serialization.safe_globals(_ARRAYS), warnings.catch_warnings(action="ignore"):
             values = _load(path)
@@ -53,7 +56,9 @@ def contents(path: Path) -> dict[str, Stored]:
     return {
         name: Stored(path, name, tuple(tensor.shape), tensor.dtype, tensor.detach)
         for name, tensor in values.items()
-        if isinstance(name, str) and isinstance(tensor, Tensor) and tensor.is_floating_point()
+        if isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and (tensor.is_floating_point() or name.endswith(".alpha"))
     }
 
 

@@ -4,6 +4,7 @@ A file is memory-mapped: its header says what it holds, and a tensor is read whe
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from piying.errors import ModelMissing, PiyingError
 
 HEADER_LIMIT = 8 * 2**20  # bytes; the largest published file of the family has a header of 0.1 MB
-PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 _FLOATS = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -27,6 +29,7 @@ _FLOATS = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+_INTEGERS = {"I64": torch.int64, "I32": torch.int32}  # of single numbers alone: kohya's alpha may be one
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Stored:
         It travels in the file's precision and is cast where it arrives, so no copy stays in main memory.
         """
         tensor = self.read().to(device).to(dtype)
-        if not tensor.numel() or torch.stack(tensor.aminmax()).isfinite().all():
+        seen = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # eight bits know no order
+        if not tensor.numel() or torch.stack(seen.aminmax()).isfinite().all():
             return tensor
         if self.read().to(device).float().isfinite().all():
             short = str(dtype).removeprefix("torch.")
@@ -142,18 +146,24 @@ def locate(folder: Path, stem: str) -> dict[str, Stored]:
 def contents(path: Path) -> dict[str, Stored]:
     """The tensors of one file by their names; only its header is read.
 
-    Raises PiyingError for a file that is cut off, is a pickle, or has a header out of proportion, and for tensors that
-    are not of floating point.
+    Raises ModelMissing where there is no file, and PiyingError for one that is cut off, is a pickle, or has a header
+    out of proportion, and for tensors that are not of floating point.
     """
     file = _opened(path)
     tensors = {}
     for name in file.keys():  # noqa: SIM118 (a handle, not a dict)
         header = file.get_slice(name)
-        if header.get_dtype() not in _FLOATS:
+        shape = tuple(header.get_shape())
+        known = _FLOATS if shape else _FLOATS | _INTEGERS
+        if header.get_dtype() not in known:
             raise PiyingError(f"{path}: {name} is of type {header.get_dtype()}: no finite numbers, so no weights")
-        dtype, shape = _FLOATS[header.get_dtype()], tuple(header.get_shape())
-        tensors[name] = Stored(path, name, shape, dtype, partial(file.get_tensor, name))
+        tensors[name] = Stored(path, name, shape, known[header.get_dtype()], partial(file.get_tensor, name))
     return tensors
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What one file says of itself. Raises as `contents`."""
+    return _opened(path).metadata() or {}
 
 
 def shards(index: Path) -> list[Path]:
@@ -182,6 +192,29 @@ def rewrite(tensors: Mapping[str, Stored], folder: Path, stem: str, shard_bytes:
     _write(sizes, lambda name: tensors[name].take("cpu", dtype), folder, stem, shard_bytes)
 
 
+def write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes one file, the same bytes for the same content, which appears under its name only when it is whole.
+
+    Raises PiyingError where it cannot be written.
+    """
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = serialize(whole, {"format": "pt", **metadata})
+    size = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + size])  # whose order is by chance
+    header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that tensors begin at whole words
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.write(memoryview(content)[8 + size :])
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise PiyingError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def _write(sizes: Mapping[str, int], take: Callable[[str], Tensor], folder: Path, stem: str, shard_bytes: int) -> None:
     groups: list[list[str]] = [[]]
     size = 0
@@ -205,6 +238,8 @@ def _write(sizes: Mapping[str, int], take: Callable[[str], Tensor], folder: Path
 
 
 def _opened(path: Path):
+    if not path.is_file():
+        raise ModelMissing(f"{path}: no such file")
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -1,0 +1,1 @@
+"""LoRA and DoRA: read, written, attached to a transformer, merged into it."""
