@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from piying.config import FAMILY, ModelConfig
-from piying.errors import ModelMissing, PiyingError
+from piying.errors import ModelMissing, PiyingError, UsageError
 from piying.models.text import TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
@@ -32,6 +32,14 @@ class Checkpoint:
     tokenizer: Tokenizer
     words: dict[str, list[str]] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.proj_out.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.transformer.proj_out.weight.dtype
+
 
 def load(
     name_or_folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
@@ -40,11 +48,13 @@ def load(
 
     "nano" is the model inside this package; anything else is a folder. `dtype` is the precision that the configuration
     names where not given. Raises ModelMissing where there is no model, PiyingError where it is broken or not of the
-    family.
+    family, UsageError for a `dtype` that it does not run in.
     """
     folder = _folder(name_or_folder)
     config, words = diffusers_layout.read(folder)
     dtype = dtype or getattr(torch, config.precision)
+    if dtype == torch.float16 and config.precision == "bfloat16":
+        raise UsageError(f"dtype=float16: {config.name} overflows in it and gives black videos; use bfloat16")
     with torch.device("meta"):
         transformer, vae, text = Transformer(config.transformer), VAE(config.vae), TextEncoder(config.text)
     safe.read(transformer, folder / "transformer", _DIFFUSERS, device=device, dtype=dtype)
