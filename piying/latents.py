@@ -59,19 +59,20 @@ def condition(
 ) -> Tensor | None:
     """What stands on the condition channels [B F C h w]; None for a model without.
 
-    Given images and known beginnings [k C h w] at their places in time, zeros elsewhere.
+    Known beginnings [k C h w], and where there is none given images, at their places in time, zeros elsewhere.
     """
     config = checkpoint.config
     if config.transformer.in_channels == config.transformer.out_channels:
         return None
     channels = torch.zeros(len(requests), *shape, device=checkpoint.device, dtype=checkpoint.dtype)
     for row, request, beginning, generator in zip(channels, requests, known, generators, strict=True):
+        if beginning is not None:
+            row[: len(beginning)] = config.vae.image_latent_scale / config.vae.latent_scale * beginning
+            continue
         for place, path in ((0, request.image), (-1, request.last_image)):
             if path is not None:
                 image = encode(checkpoint, read_image(path, request.size)[None], generator)
                 row[place] = config.vae.image_latent_scale * image[0]
-        if beginning is not None:
-            row[: len(beginning)] = config.vae.image_latent_scale / config.vae.latent_scale * beginning
     return channels
 
 

@@ -37,9 +37,8 @@ def write(folder: Path, clip: int, saved: Saved, requests: Sequence[FullRequest]
     tensors = {"x": saved.x, "x0": saved.x0, "random": saved.random}
     try:
         folder.mkdir(exist_ok=True)
-        save_file(
-            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, partial, {"piying": json.dumps(told)}
-        )
+        plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(plain, partial, {"piying": json.dumps(told)})
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)

@@ -25,9 +25,7 @@ def generate(
     strength: Annotated[float | None, typer.Option(help="How much of it: up to 1, all; else 0.8.")] = None,
     continues: Annotated[Path | None, typer.Option("--continue", help="A video to go on from.")] = None,
     clips: Annotated[int | None, typer.Option(help="How many, each going on from the one before; else 1.")] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="As many clips as make so long a video, or go on so far.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="As many clips as last so long; with --continue, more.")] = None,
     negative: Annotated[str, typer.Option(help="What to keep away from.")] = "",
     seed: Annotated[int | None, typer.Option(help="One seed gives one video; else drawn.")] = None,
     steps: Annotated[int | None, typer.Option(help="More take longer and look cleaner.")] = None,
@@ -36,9 +34,7 @@ def generate(
     sampler: Annotated[str | None, typer.Option(help="ddim or dpm.")] = None,
     frames: Annotated[int | None, typer.Option(help="How many a clip, e.g. 49.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels, e.g. 96x144.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name, or a folder in the layout of diffusers; else nano.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="A name or a folder in the layout of diffusers; else nano.")] = None,
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
     save_every: Annotated[
