@@ -180,7 +180,7 @@ def _clip(
             done, x = kept.step, kept.x.to(device)
             before = State(visited[done - 1], x, kept.x0.to(device))
             for generator, state in zip(generators, kept.random, strict=True):
-                generator.set_state(state)
+                generator.set_state(state.clone())  # takes no view
         states = denoise(
             predictor(checkpoint, text, condition, request),
             x,
