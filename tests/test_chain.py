@@ -98,7 +98,10 @@ def test_a_given_video_comes_first_and_what_follows_takes_its_colours(tmp_path):
     redrawn = begun.colours.of(decode(model.checkpoint, begun.known)).astype(float)
     assert np.abs(redrawn.mean((0, 1, 2)) - given[-9:].mean((0, 1, 2))).max() < 3
     assert len(video.frames) == 20 + 24
-    assert np.array_equal(video.frames[20:], step.videos()[0].frames)
+    shown = begun.colours.of(decode(model.checkpoint, step.latents[0, 3:], dict(begun.past)))
+    assert np.array_equal(video.frames[20:], shown)
+    _, later = last_steps(model, continues=tmp_path / "clip.mp4", frames=33, seed=1, clips=2)
+    assert np.array_equal(later.beginnings[0].colours, begun.colours)
 
 
 def test_a_short_video_of_another_size_and_pace_is_continued(tmp_path):
