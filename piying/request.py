@@ -1,6 +1,7 @@
 """What a person asks for: one schema behind Python, the command line and the metadata of a video."""
 
 import hashlib
+import math
 import secrets
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 
 from piying.config import GuidanceCurve, ModelConfig, Sampler, Task
 from piying.errors import UsageError
+
+_STRENGTH = 0.8  # of a video made anew, where it is left open
 
 
 class AdapterUse(BaseModel):
@@ -33,6 +36,9 @@ class AdapterUse(BaseModel):
         except ValueError:
             raise UsageError(f"adapter={values}: after the colon comes a number, e.g. {source}:0.8") from None
 
+    def __str__(self) -> str:
+        return f"{self.source}:{self.weight:g}"
+
 
 class Request(BaseModel):
     """One video. None leaves a value to the model. Raises UsageError, one line, where a value breaks a rule."""
@@ -46,12 +52,19 @@ class Request(BaseModel):
     image_sha256: str | None = None  # set by `resolve`, so that a replay can tell a changed file
     last_image: Path | None = None  # the last frame
     last_image_sha256: str | None = None
+    video: Path | None = None  # made anew, with its composition
+    video_sha256: str | None = None
+    strength: float | None = None  # how much of the video is made anew: 1 keeps nothing of it
+    continues: Path | None = None  # the video that this one goes on from
+    continues_sha256: str | None = None
+    clips: int | None = None  # how many are chained, each going on from the one before
+    seconds: float | None = None  # instead of clips: as many as it takes, and the last one cut
     seed: int | None = None
     steps: int | None = None
     guidance: float | None = None  # 1 or less: none
     guidance_curve: GuidanceCurve | None = None
     sampler: Sampler | None = None
-    frames: int | None = None
+    frames: int | None = None  # of a clip
     size: tuple[int, int] | None = None  # height, width in pixels
     model: str = "nano"  # a name or a folder
     adapters: tuple[AdapterUse, ...] = ()
@@ -84,6 +97,16 @@ class Request(BaseModel):
             raise UsageError(f"guidance={self.guidance}: use 0 or more, e.g. 6; 1 or less means none")
         if self.last_image and not self.image:
             raise UsageError(f"last_image={self.last_image}: use it together with a first image")
+        if self.strength is not None and not self.video:
+            raise UsageError(f"strength={self.strength}: use it together with a video")
+        if self.strength is not None and not 0 < self.strength <= 1:
+            raise UsageError(f"strength={self.strength}: use more than 0, at most 1, e.g. 0.8")
+        if self.clips is not None and not 1 <= self.clips <= 10_000:
+            raise UsageError(f"clips={self.clips}: use 1 to 10000, e.g. 3")
+        if self.seconds is not None and not 0 < self.seconds <= 86_400:
+            raise UsageError(f"seconds={self.seconds}: use more than 0, at most 86400, e.g. 20")
+        if self.continues and (self.image or self.video):
+            raise UsageError(f"continues={self.continues}: its end is the beginning; leave image and video out")
         return self
 
 
@@ -97,12 +120,18 @@ class FullRequest(Request):
     sampler: Sampler
     frames: int
     size: tuple[int, int]
+    clips: int = 1
+
+    @property
+    def steps_taken(self) -> int:
+        """All of them, or with a video the last ones, whose noise leaves so much of it."""
+        return self.steps if self.strength is None else int(self.steps * self.strength)
 
 
 def resolve(request: Request, config: ModelConfig) -> FullRequest:
-    """What was left open is taken from the model, a seed is drawn, and the image files are marked by their content.
+    """What was left open is taken from the model, a seed is drawn, and the files are marked by their content.
 
-    Raises UsageError where the model cannot take the request or an image is missing or not the one that was marked.
+    Raises UsageError where the model cannot take the request or a file is missing or not the one that was marked.
     """
     from_model = {
         name: getattr(config, name)
@@ -110,21 +139,40 @@ def resolve(request: Request, config: ModelConfig) -> FullRequest:
         if getattr(request, name) is None
     }
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed
+    strength = _STRENGTH if request.video and request.strength is None else request.strength
     marks = {
         f"{name}_sha256": _mark(name, path, getattr(request, f"{name}_sha256"))
-        for name in ("image", "last_image")
+        for name in ("image", "last_image", "video", "continues")
         if (path := getattr(request, name)) is not None
     }
-    full = FullRequest(**{**dict(request), **from_model, **marks, "seed": seed})
+    settled = {"seed": seed, "strength": strength, "clips": request.clips or 1}
+    full = FullRequest(**{**dict(request), **from_model, **marks, **settled})
     check(full, config)
-    return full
+    if full.seconds is None:
+        return full
+    clips = _clips(full, config)
+    if request.clips not in (None, clips):
+        raise UsageError(f"clips={request.clips}, seconds={request.seconds}: give one of the two")
+    return full.model_copy(update={"clips": clips})
+
+
+def shared_frames(frames: int, config: ModelConfig) -> int:
+    """How many frames the end of a clip and the beginning of the next one have in common.
+
+    An image model goes on from the last frame, the others from about a quarter of a clip. 4k+1 with an even k, so that
+    what is new fills whole patches in time and whole chunks of the autoencoder.
+    """
+    latent_frames = (frames - 1) // 4 + 1
+    return 4 * (latent_frames // 4 // 2 * 2) + 1 if "text" in config.tasks else 1
 
 
 def check(request: FullRequest, config: ModelConfig) -> None:
     """Raises UsageError where this model cannot take the request."""
     _check_frames(request.frames, config)
     _check_size(request.size, config)
-    task: Task = "ends" if request.last_image else "image" if request.image else "text"
+    _check_chain(request, config)
+    from_image = request.image or (request.continues if "text" not in config.tasks else None)
+    task: Task = "ends" if request.last_image else "image" if from_image else "text"
     if task not in config.tasks:
         raise UsageError(
             {
@@ -155,9 +203,30 @@ def _check_size(size: tuple[int, int], config: ModelConfig) -> None:
         raise UsageError(f"size={height}x{width}: {config.name} takes {trained[0]}x{trained[1]} alone")
 
 
+def _check_chain(request: FullRequest, config: ModelConfig) -> None:
+    chained = request.clips > 1 or request.seconds is not None
+    if request.steps_taken < 1:
+        least = math.ceil(100 / request.steps) / 100
+        raise UsageError(f"strength={request.strength}: changes nothing in {request.steps} steps, use {least} or more")
+    if chained and request.video:
+        raise UsageError(f"video={request.video}: is made anew as one clip; leave clips and seconds out")
+    if chained and request.last_image:
+        raise UsageError(f"last_image={request.last_image}: is the end of one clip; leave clips and seconds out")
+    if (chained or request.continues) and request.frames <= shared_frames(request.frames, config):
+        raise UsageError(f"frames={request.frames}: too few to go on from, use e.g. {config.frames}")
+
+
+def _clips(request: FullRequest, config: ModelConfig) -> int:
+    """How many clips fill the seconds; a given video that is continued does not count."""
+    shared = shared_frames(request.frames, config)
+    wanted = round((request.seconds or 0) * config.fps) + (shared if request.continues else 0)
+    return max(math.ceil((wanted - shared) / (request.frames - shared)), 1)
+
+
 def _mark(name: str, path: Path, expected: str | None) -> str:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise UsageError(f"{name}={path}: no such file") from None
     except OSError as error:

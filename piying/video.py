@@ -3,11 +3,14 @@
 import json
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from PIL import Image, ImageOps
 
@@ -16,6 +19,8 @@ from piying.errors import PiyingError, UsageError
 from piying.request import FullRequest
 
 _BT709 = 1  # the number of the standard for matrix, primaries and transfer (ITU-T H.273)
+_RATE = 25  # frames a second of a video that does not say
+_STEADY = "mbtree=0"  # macroblock trees, with B-frames, read memory that x264 never set: other bytes at each encoding
 _THREADS = 4  # x264 gives other bytes for another number of threads, so it does not follow the machine
 # Without these the conversion between RGB and YUV darkens every pixel by one.
 _EXACT = (
@@ -33,43 +38,31 @@ class Video:
     timings: dict[str, float] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> Path:
-        """Writes an MP4 (H.264, faststart) whose comment holds the request; the same video gives the same bytes.
+        """Writes an MP4 that carries the request; see `writing` for what it is and what it raises."""
+        with writing(path, self.fps, self.request) as write:
+            write(self.frames)
+        return Path(path)
 
-        The file appears under its name only when it is whole. Raises UsageError for a name without .mp4 or a missing
-        folder, PiyingError where the disk refuses.
-        """
-        path = Path(path)
-        if path.suffix.lower() != ".mp4":
-            raise UsageError(f"{path}: use a name that ends in .mp4")
-        if not path.parent.is_dir():
-            raise UsageError(f"{path}: the folder {path.parent} does not exist, make it first")
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            self._encode(partial)
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise PiyingError(f"{path}: cannot be written ({reason}); nothing was left there") from error
-        finally:
-            if os.path.lexists(partial):
-                partial.unlink()
-        return path
 
-    def _encode(self, path: Path) -> None:
-        with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as file:
-            if self.request:
-                content = {"piying": __version__, "request": self.request.model_dump(mode="json")}
-                file.metadata["comment"] = json.dumps(content, ensure_ascii=False)
-            stream = file.add_stream("libx264", rate=self.fps, options={"crf": "15"})
-            stream.height, stream.width = self.frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            codec = stream.codec_context
-            codec.thread_count = _THREADS
-            codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
-            codec.color_range = ColorRange.MPEG
-            for frame in self.frames:
+@contextmanager
+def writing(path: str | Path, fps: int, request: FullRequest | None = None) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that takes the frames of an MP4 part by part, each part uint8 [F H W 3] of one size.
+
+    H.264, faststart; the comment holds the request; the same frames give the same bytes, in whatever parts they come.
+    The file appears under its name only when it is whole. Raises UsageError for a name without .mp4 or a missing
+    folder, PiyingError where the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise UsageError(f"{path}: use a name that ends in .mp4")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: the folder {path.parent} does not exist, make it first")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+
+    def write(frames: np.ndarray) -> None:
+        with _disk(path):
+            stream = file.streams.video[0] if file.streams.video else _stream(file, fps, frames.shape[1:3])
+            for frame in frames:
                 picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
                     format="yuv420p",
                     dst_colorspace=Colorspace.ITU709,
@@ -77,17 +70,81 @@ class Video:
                     interpolation=_EXACT,
                 )
                 file.mux(stream.encode(picture))
-            file.mux(stream.encode())
+
+    try:
+        with _disk(path):
+            file = av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"})
+        try:
+            if request:
+                content = {"piying": __version__, "request": request.model_dump(mode="json")}
+                file.metadata["comment"] = json.dumps(content, ensure_ascii=False)
+            yield write
+            with _disk(path):
+                file.mux(file.streams.video[0].encode())
+        finally:
+            with _disk(path):
+                file.close()
+        with _disk(path):
+            with partial.open("rb") as whole:
+                os.fsync(whole.fileno())
+            os.replace(partial, path)
+    finally:
+        if os.path.lexists(partial):
+            partial.unlink()
+
+
+def _stream(file: av.container.OutputContainer, fps: int, size: tuple[int, int]) -> av.VideoStream:
+    stream = file.add_stream("libx264", rate=fps, options={"crf": "15", "x264-params": _STEADY})
+    stream.height, stream.width = size
+    stream.pix_fmt = "yuv420p"
+    codec = stream.codec_context
+    codec.thread_count = _THREADS
+    codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+    codec.color_range = ColorRange.MPEG
+    return stream
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise PiyingError(f"{path}: cannot be written ({reason}); nothing was left there") from error
 
 
 def read_frames(path: str | Path) -> np.ndarray:
-    """The frames of a video file, uint8 [F H W 3]. Raises PiyingError where it is none."""
+    """The frames of a video file, uint8 [F H W 3]. Raises UsageError where it is none."""
+    return np.stack([picture for _, picture in _pictures(path)])
+
+
+def frames_at(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """A video file frame by frame as it looks at `fps`, each uint8 [H W 3], scaled and cut around its centre to `size`.
+
+    A moment is shown by the frame that is nearest to it. Raises UsageError where the file is no video.
+    """
+    shown, last, interval = 0, None, 1 / fps
+    for time, picture in _pictures(path):
+        if last is not None:
+            began, before = last
+            interval = time - began
+            while shown / fps < began + interval / 2:
+                yield before
+                shown += 1
+        last = time, _fit(Image.fromarray(picture), size)
+    if last is not None:
+        began, before = last
+        while shown / fps < began + interval / 2:
+            yield before
+            shown += 1
+
+
+def form_of(path: str | Path) -> tuple[tuple[int, int], float]:
+    """The size (height, width) and the frames a second of a video file. Raises UsageError where it is none."""
     with _open(path) as file:
-        try:
-            frames = [frame.to_ndarray(format="rgb24", interpolation=_EXACT) for frame in file.decode(video=0)]
-        except av.FFmpegError as error:
-            raise PiyingError(f"{path}: a broken video ({error.strerror})") from error
-    return np.stack(frames)
+        rate = float(file.streams.video[0].average_rate or _RATE)
+    _, first = next(_pictures(path))
+    return (first.shape[0], first.shape[1]), rate
 
 
 def read_request(path: str | Path) -> FullRequest:
@@ -116,9 +173,34 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
         raise UsageError(f"{path}: too large, use an image of less than {Image.MAX_IMAGE_PIXELS} pixels") from None
     except (OSError, ValueError, SyntaxError) as error:
         raise UsageError(f"{path}: not an image that can be read ({error}); use PNG or JPEG") from None
-    if size is not None:
-        picture = ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+    return np.asarray(picture) if size is None else _fit(picture, size)
+
+
+def _fit(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    if picture.size == (size[1], size[0]):
+        return np.asarray(picture)
+    return np.asarray(ImageOps.fit(picture, (size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def _pictures(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
+    """Each frame, uint8 [H W 3], upright, with its time in seconds from the first. At least one."""
+    with _open(path) as file:
+        stream, start, number = file.streams.video[0], None, 0
+        rate = float(stream.average_rate or _RATE)
+        try:
+            for packet in file.demux(stream):
+                if packet.is_corrupt:
+                    raise UsageError(f"{path}: a broken video (it ends in the middle of a frame); fetch it again")
+                for frame in packet.decode():
+                    time = number / rate if frame.time is None else frame.time
+                    start = time if start is None else start
+                    picture = frame.to_ndarray(format="rgb24", interpolation=_EXACT)
+                    yield time - start, np.rot90(picture, frame.rotation // 90) if frame.rotation else picture
+                    number += 1
+        except av.FFmpegError as error:
+            raise UsageError(f"{path}: a broken video ({error.strerror})") from error
+    if not number:
+        raise UsageError(f"{path}: holds no frames")
 
 
 def _open(path: str | Path) -> av.container.InputContainer:
@@ -126,10 +208,14 @@ def _open(path: str | Path) -> av.container.InputContainer:
     try:
         file = av.open(str(path))
     except FileNotFoundError:
-        raise PiyingError(f"{path}: no such file") from None
+        raise UsageError(f"{path}: no such file") from None
     except (OSError, av.FFmpegError) as error:
-        raise PiyingError(f"{path}: not a video ({error.strerror})") from None
-    if not file.streams.video:
+        raise UsageError(f"{path}: not a video ({error.strerror})") from None
+    streams = [stream for stream in file.streams.video if Disposition.attached_pic not in stream.disposition]
+    pixels = max((stream.width * stream.height for stream in streams), default=0)
+    most = Image.MAX_IMAGE_PIXELS or pixels
+    if not streams or pixels > most:
         file.close()
-        raise PiyingError(f"{path}: holds no video")
+        why = f"too large, use frames of less than {most} pixels" if streams else "holds no video"
+        raise UsageError(f"{path}: {why}")
     return file

@@ -6,7 +6,7 @@ import pytest
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_5B_I2V, COGVIDEOX_15_5B, COGVIDEOX_15_5B_I2V, NANO
 from piying.errors import UsageError
-from piying.request import FullRequest, Request, resolve
+from piying.request import FullRequest, Request, resolve, shared_frames
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,16 @@ from piying.request import FullRequest, Request, resolve
         ({"sampler": "euler"}, "sampler='euler': "),
         ({"seed": -1}, "seed=-1: use 0 or more"),
         ({"last_image": "end.png"}, "last_image=end.png: use it together with a first image"),
+        ({"strength": 0.8}, "strength=0.8: use it together with a video"),
+        ({"video": "a.mp4", "strength": 0.0}, "strength=0.0: use more than 0, at most 1"),
+        ({"video": "a.mp4", "strength": 1.1}, "strength=1.1: use more than 0, at most 1"),
+        ({"video": "a.mp4", "strength": float("nan")}, "strength=nan: "),
+        ({"continues": "a.mp4", "image": "a.png"}, "continues=a.mp4: its end is the beginning; leave image and"),
+        ({"continues": "a.mp4", "video": "a.mp4"}, "continues=a.mp4: its end is the beginning; leave image and"),
+        ({"clips": 0}, "clips=0: use 1 to 10000"),
+        ({"clips": 10_001}, "clips=10001: use 1 to 10000"),
+        ({"seconds": 0.0}, "seconds=0.0: use more than 0"),
+        ({"seconds": 1e9}, "seconds=1000000000.0: use more than 0, at most 86400"),
         ({"size": [96]}, "size"),
         ({"prompts": "a boat"}, "prompts='a boat': "),
     ],
@@ -57,6 +67,13 @@ def test_a_value_that_breaks_a_rule_is_refused_in_one_line(values, line):
         ),
         (COGVIDEOX_15_5B_I2V, {"image": "start", "size": (320, 480)}, None),
         (NANO, {"image": "start", "last_image": "start"}, None),
+        (COGVIDEOX_2B, {"continues": "start"}, None),
+        (COGVIDEOX_5B_I2V, {"continues": "start"}, None),
+        (COGVIDEOX_5B_I2V, {"video": "start"}, "image=None: cogvideox-5b-i2v starts from an image"),
+        (NANO, {"video": "start", "strength": 0.04}, "strength=0.04: changes nothing in 20 steps, use 0.05 or more"),
+        (NANO, {"video": "start", "strength": 0.05}, None),
+        (NANO, {"video": "start", "seconds": 2.0}, "video={start}: is made anew as one clip"),
+        (NANO, {"frames": 1, "continues": "start"}, "frames=1: too few to go on from, use e.g. 49"),
     ],
 )
 def test_what_a_model_cannot_take_is_refused_in_one_line(config, values, line, tmp_path):
@@ -86,6 +103,31 @@ def test_what_was_left_open_is_taken_from_the_model():
         frames=17,
         size=(64, 96),
     )
+
+
+def test_a_video_is_made_anew_with_the_last_steps(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"any bytes")
+    full = resolve(Request(prompt="a boat", video=clip), NANO)
+    assert (full.strength, full.steps, full.steps_taken) == (0.8, 20, 16)
+    assert full.video_sha256 == hashlib.sha256(b"any bytes").hexdigest()
+    assert resolve(Request(prompt="a boat"), NANO).steps_taken == 20
+
+
+@pytest.mark.parametrize(
+    ("config", "frames", "shared"),
+    [(NANO, 49, 9), (NANO, 9, 1), (COGVIDEOX_15_5B, 81, 17), (COGVIDEOX_15_5B, 161, 41), (COGVIDEOX_15_5B_I2V, 81, 1)],
+)
+def test_clips_share_what_fills_whole_patches(config, frames, shared):
+    assert shared_frames(frames, config) == shared
+
+
+def test_seconds_become_clips():
+    full = resolve(Request(prompt="a boat", seconds=20), NANO)
+    assert full.clips == 4  # 49 frames, and 40 with each further clip: 169 for 160
+    assert resolve(full, NANO) == full
+    with pytest.raises(UsageError, match=r"clips=3, seconds=20.0: give one of the two"):
+        resolve(Request(prompt="a boat", seconds=20, clips=3), NANO)
 
 
 def test_each_request_without_a_seed_draws_its_own():

@@ -13,7 +13,7 @@ from piying import __version__, video
 from piying.config import NANO
 from piying.errors import PiyingError, UsageError
 from piying.request import Request, resolve
-from piying.video import Video, read_frames, read_image, read_request
+from piying.video import Video, form_of, frames_at, read_frames, read_image, read_request, writing
 
 REQUEST = resolve(Request(prompt="一艘红色的小纸船 “in fog”", seed=7), NANO)
 
@@ -187,3 +187,131 @@ def test_an_image_that_cannot_be_read_is_told(tmp_path):
         with pytest.raises(UsageError, match=f"{name}: {line}") as refused:
             read_image(tmp_path / name)
         assert "\n" not in str(refused.value)
+
+
+def test_the_same_frames_give_the_same_bytes_whatever_memory_held_before(tmp_path):
+    """x264 reads memory that it never set, unless it is told to leave out the part that does."""
+    rng, found = np.random.default_rng(0), set()
+    squares = rng.integers(0, 256, (24, 36, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    frames = np.stack([np.roll(squares, (time, 2 * time), (0, 1)) for time in range(49)])
+    for _ in range(6):
+        dirt = [rng.integers(0, 255, rng.integers(1000, 400_000), dtype=np.uint8) for _ in range(50)]
+        del dirt
+        found.add(Video(frames, 8).save(tmp_path / "boat.mp4").read_bytes())
+    assert len(found) == 1
+
+
+def test_frames_may_come_in_parts(tmp_path):
+    frames = moving_colours(9)
+    with writing(tmp_path / "parts.mp4", 8, REQUEST) as write:
+        for part in (frames[:1], frames[1:6], frames[6:6], frames[6:]):
+            write(part)
+        assert not (tmp_path / "parts.mp4").exists()
+    whole = Video(frames, 8, REQUEST).save(tmp_path / "whole.mp4")
+    assert (tmp_path / "parts.mp4").read_bytes() == whole.read_bytes()
+
+
+def test_a_film_that_fails_half_way_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "boat.mp4", 8) as write:
+        write(moving_colours(9))
+        raise ZeroDivisionError
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("fps", "picked"), [(8, range(9)), (4, range(0, 9, 2)), (3, [0, 3, 5, 8]), (16, [0, 1, 1, 2, 2])]
+)
+def test_frames_are_picked_at_another_pace(tmp_path, fps, picked):
+    path = Video(moving_colours(9), 8).save(tmp_path / "boat.mp4")
+    frames, seen = read_frames(path), list(frames_at(path, fps, (32, 48)))
+    assert len(seen) == (17 if fps == 16 else len(picked))
+    for frame, number in zip(seen, picked, strict=False):
+        assert np.array_equal(frame, frames[number])
+
+
+def test_frames_are_scaled_and_cut_around_their_centre(tmp_path):
+    wide = np.zeros((3, 64, 256, 3), dtype=np.uint8)
+    wide[:, :, :80], wide[:, :, 80:176], wide[:, :, 176:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    path = Video(wide, 8).save(tmp_path / "wide.mp4")
+    assert form_of(path) == ((64, 256), 8.0)
+    for frame in frames_at(path, 8, (32, 48)):
+        assert frame.shape == (32, 48, 3)
+        assert np.abs(frame[:, 6:-6].astype(int) - (0, 255, 0)).max() < 6
+
+
+def test_a_video_that_was_filmed_upright_is_shown_upright(tmp_path):
+    """Telephones turn their pictures by a matrix in the header: here by a quarter to the right."""
+    path = Video(moving_colours(3), 8).save(tmp_path / "lying.mp4")
+    lying = read_frames(path)
+    one, content = (1 << 16).to_bytes(4, "big"), path.read_bytes()
+    begin = content.index(b"tkhd")
+    straight = b"".join((one, bytes(12), one, bytes(12), (1 << 30).to_bytes(4, "big")))
+    turned = b"".join(
+        (bytes(4), one, bytes(4), (-(1 << 16)).to_bytes(4, "big", signed=True), bytes(16), (1 << 30).to_bytes(4, "big"))
+    )
+    path.write_bytes(content[:begin] + content[begin:].replace(straight, turned, 1))
+    assert np.array_equal(read_frames(path), np.rot90(lying, -1, axes=(1, 2)))
+    assert form_of(path)[0] == (48, 32)
+
+
+def sound(path):
+    with av.open(str(path), "w", format="mp4") as file:
+        stream = file.add_stream("aac", rate=16_000)
+        for start in range(0, 16_384, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.rate, frame.pts = 16_000, start
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+def without_frames(path):
+    with av.open(str(path), "w", format="mp4", options={"movflags": "empty_moov"}) as file:
+        stream = file.add_stream("libx264", rate=8)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        file.start_encoding()
+    return path
+
+
+def foreign_codec(path, codec):
+    noise = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), dtype=np.uint8)
+    with av.open(str(path), "w", format="avi") as file:
+        stream = file.add_stream(codec, rate=8)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for frame in noise:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    return path.read_bytes()
+
+
+def cut_short(path):
+    """Ends within a frame, of which its decoder would show what there is."""
+    content = foreign_codec(path, "mpeg2video")
+    path.write_bytes(content[: content.index(b"movi") + 4000])
+    return path
+
+
+def huge(path):
+    """A header that claims frames of 16000x16000."""
+    content = foreign_codec(path, "rawvideo")
+    size = content.index(b"strf") + 12
+    path.write_bytes(content[:size] + (16_000).to_bytes(4, "little") * 2 + content[size + 8 :])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (sound, "holds no video"),
+        (without_frames, "holds no frames"),
+        (cut_short, "a broken video"),
+        (huge, "too large, use frames of less than 89478485 pixels"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_frames, form_of, lambda path: list(frames_at(path, 8, (32, 48)))])
+def test_a_video_that_cannot_be_used_is_told(tmp_path, make, line, read):
+    if make is cut_short and read is form_of:
+        read = read_frames  # the first frame is whole
+    with pytest.raises(UsageError, match=line) as refused:
+        read(make(tmp_path / "clip.mp4"))
+    assert "\n" not in str(refused.value)

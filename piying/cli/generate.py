@@ -1,7 +1,8 @@
 """`piying generate "..."`: a sentence becomes a video."""
 
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,23 +27,29 @@ if TYPE_CHECKING:
     import numpy as np
 
     from piying.generate import Model
-    from piying.request import Request
-    from piying.video import Video
+    from piying.request import FullRequest, Request
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to show, in English or Chinese.")],
+    prompt: Annotated[str | None, typer.Argument(help="What to show, in English or Chinese.")] = None,
     image: Annotated[Path | None, typer.Option(help="The first frame.")] = None,
     last_image: Annotated[Path | None, typer.Option(help="The last frame; with --image.")] = None,
+    video: Annotated[Path | None, typer.Option(help="A video to make anew.")] = None,
+    strength: Annotated[float | None, typer.Option(help="How much of it: up to 1, all; else 0.8.")] = None,
+    continues: Annotated[Path | None, typer.Option("--continue", help="A video to go on from.")] = None,
+    clips: Annotated[int | None, typer.Option(help="How many, each going on from the one before; else 1.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="As many clips as last so long; with --continue, more.")] = None,
     negative: Annotated[str, typer.Option(help="What to keep away from.")] = "",
     seed: Annotated[int | None, typer.Option(help="One seed gives one video; else drawn.")] = None,
     steps: Annotated[int | None, typer.Option(help="More take longer and look cleaner.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt; 1 is not at all.")] = None,
     guidance_curve: Annotated[str | None, typer.Option(help="constant, published or smooth.")] = None,
     sampler: Annotated[str | None, typer.Option(help="ddim or dpm.")] = None,
-    frames: Annotated[int | None, typer.Option(help="How many, e.g. 49.")] = None,
+    frames: Annotated[int | None, typer.Option(help="How many a clip, e.g. 49.")] = None,
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="In pixels, e.g. 96x144.")] = None,
-    model: Annotated[str, typer.Option(help="A name, a hub id, a folder or a safetensors file.")] = "nano",
+    model: Annotated[
+        str | None, typer.Option(help="A name, a hub id, a folder or a safetensors file; else nano.")
+    ] = None,
     adapter: Annotated[
         list[str] | None, typer.Option(metavar="FILE_OR_NAME[:WEIGHT]", help="A LoRA; may be given several times.")
     ] = None,
@@ -58,37 +65,77 @@ def generate(
     enhancer_model: EnhancerModel = None,
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, metavar="STEPS", help="Save the state so often, in a folder beside the video.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Go on from a saved state, without a prompt.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make a video from a sentence. What is left out is the model's own choice."""
     from piying.request import Request
 
-    request = Request.model_validate(
-        {
-            "prompt": prompt,
-            "negative": negative,
-            "image": image,
-            "last_image": last_image,
-            "seed": seed,
-            "steps": steps,
-            "guidance": guidance,
-            "guidance_curve": guidance_curve,
-            "sampler": sampler,
-            "frames": frames,
-            "size": read_size(size) if size else None,
-            "model": model,
-            "adapters": adapter or [],
-            "adapters_merged": merge_adapters,
-        }
-    )
-    out = out or output.name_after(prompt, Path())
-    output.check(out, ".mp4")
+    told = {
+        "prompt": prompt,
+        "negative": negative or None,
+        "image": image,
+        "last_image": last_image,
+        "video": video,
+        "strength": strength,
+        "continues": continues,
+        "clips": clips,
+        "seconds": seconds,
+        "seed": seed,
+        "steps": steps,
+        "guidance": guidance,
+        "guidance_curve": guidance_curve,
+        "sampler": sampler,
+        "frames": frames,
+        "size": read_size(size) if size else None,
+        "model": model,
+        "adapters": adapter or None,
+        "adapters_merged": merge_adapters or None,
+    }
+    told = {name: value for name, value in told.items() if value is not None}
     wanted = Wanted(style, mood, camera, glossary, enhance, enhancer, enhancer_model)
-    answer = describe(make(request, out, preview=preview, settle=lambda request: settle(request, wanted)), out)
+    if resume:
+        request: Request = read_saved(resume, told, wanted)
+        out = out or output.free(resume.with_suffix(".mp4"))
+        save_every = save_every or 1
+    else:
+        request = Request.model_validate({"prompt": "", **told})
+        out = out or output.name_after(request.prompt, Path())
+    prepare = None if resume else lambda request, aliases: settle(request, wanted, aliases)
+    output.check(out, ".mp4")
+    if save_every and not resume:
+        resume = output.free(out.with_suffix(".resume"))
+    answer = make(request, out, preview=preview, settle=prepare, saved=resume, save_every=save_every)
     if as_json:
         terminal.answer(answer)
     else:
         typer.echo(f"{out}: {answer['frames']} frames, seed {answer['request']['seed']}")
+
+
+def read_saved(folder: Path, told: dict[str, Any], wanted: Wanted) -> "FullRequest":
+    """The request of a saved state. Raises UsageError where something else is told beside it."""
+    from piying.request import Request
+    from piying.resume import read_request
+
+    for name in ("style", "mood", "camera", "glossary", "enhance"):
+        if value := getattr(wanted, name):
+            raise UsageError(f"{name}={value}: {folder} goes on with a prompt that is settled; leave it out")
+    saved = read_request(folder)
+    written = saved.written or saved.prompt
+    unmarked = tuple(use.model_copy(update={"sha256": None}) for use in saved.adapters)
+    as_told = saved.model_copy(update={"prompt": written, "adapters": unmarked})
+    asked = Request.model_validate({"prompt": written, "image": saved.image, "video": saved.video, **told})
+    for name in told:
+        value = getattr(as_told, name)
+        if getattr(asked, name) != value:
+            value = [str(use) for use in value] if name == "adapters" else value
+            raise UsageError(f"{name}={told[name]}: {folder} goes on with {name}={value}; leave it out")
+    return saved
 
 
 def read_size(text: str) -> tuple[int, int]:
@@ -100,42 +147,74 @@ def read_size(text: str) -> tuple[int, int]:
 
 
 def make(
-    request: "Request", out: Path, *, preview: bool = False, settle: "Callable[[Request], Request] | None" = None
-) -> "Video":
-    """Loads the model, makes the video with its progress on stderr, and saves it.
+    request: "Request",
+    out: Path,
+    *,
+    preview: bool = False,
+    settle: "Callable[[Request, Mapping[str, str]], Request] | None" = None,
+    saved: Path | None = None,
+    save_every: int | None = None,
+) -> dict[str, Any]:
+    """Loads the model, makes the video with its progress on stderr, writes it clip by clip, and describes it.
 
-    `settle` may change the request once its files are known to be good.
+    `settle` may change the request once its files are known to be good; it is told the aliases of the adapters.
+    `saved` is the folder of its state: what it holds is taken up, and it goes when the video is whole.
     """
-    from piying.video import read_image
+    from piying.video import form_of, read_image, writing
 
     for picture in (request.image, request.last_image):
         if picture is not None:
             read_image(picture)  # refuses a broken file before the model loads
+    forms = {path: form_of(path) for path in (request.video, request.continues) if path is not None}
 
-    if settle:
-        request = settle(request)
-
-    import piying
     from piying.adapters import file, store
 
+    aliases: dict[str, str] = {}
     for use in request.adapters:
-        file.read(store.find(use.source, use.sha256).path)  # likewise
+        aliases |= file.read(store.find(use.source, use.sha256).path).aliases
+    if settle:
+        request = settle(request, aliases)
+
+    import piying
 
     terminal.say(f"loading {request.model}")
     model = piying.load(request.model)
     for line in model.advice(request):
         terminal.say(line)
     warn_of_unknown_words(request, model)
-    steps = request.steps or model.checkpoint.config.steps
-    with terminal.progress("step", steps) as advance:
-        for state in model.stream(request):
-            advance(state.step)
+    full, fps = model.resolve(request), model.checkpoint.config.fps
+    for path, (size, rate) in forms.items():
+        if size != full.size or rate != fps:
+            theirs, ours = (f"{height}x{width}" for height, width in (size, full.size))
+            terminal.say(f"{path}: {theirs} at {rate:g} frames a second is scaled and cut to {ours} at {fps}")
+    if saved and save_every:
+        terminal.say(f"the state is kept in {saved}; if this ends early: piying generate --resume {saved}")
+    count = 0
+    with writing(out, fps, full) as write, terminal.progress("step", full.steps_taken * full.clips) as advance:
+        for frame in model.given(full):
+            write(frame[None])
+            count += 1
+        for state in model.stream(full, saved=saved):
+            advance((state.clip - 1) * state.steps + state.step)
             if preview:
                 show(state.preview(), out.with_name(f"{out.stem}-preview.png"))
-    terminal.say("decoding")
-    (video,) = state.videos()
-    video.save(out)
-    return video
+            if saved and save_every and (state.step % save_every == 0 or state.step == state.steps):
+                state.save(saved)
+            if state.step == state.steps:
+                terminal.say(f"decoding clip {state.clip} of {state.clips}" if state.clips > 1 else "decoding")
+                (video,) = state.videos()
+                write(video.frames)
+                count += len(video.frames)
+    if saved:
+        shutil.rmtree(saved, ignore_errors=True)
+    return {
+        "video": str(out),
+        "frames": count,
+        "size": list(full.size),
+        "fps": fps,
+        "request": full.model_dump(mode="json"),
+        "timings": video.timings,
+    }
 
 
 def warn_of_unknown_words(request: "Request", model: "Model") -> None:
@@ -161,15 +240,3 @@ def show(picture: "np.ndarray", path: Path) -> None:
     partial = path.with_suffix(".part.png")
     Image.fromarray(picture).save(partial)
     partial.replace(path)
-
-
-def describe(video: "Video", out: Path) -> dict[str, Any]:
-    """A finished video as the one JSON object."""
-    return {
-        "video": str(out),
-        "frames": len(video.frames),
-        "size": list(video.frames.shape[1:3]),
-        "fps": video.fps,
-        "request": video.request.model_dump(mode="json") if video.request else None,
-        "timings": video.timings,
-    }

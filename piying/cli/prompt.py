@@ -38,7 +38,7 @@ def prompt(
 
     Request(prompt=text)  # refuses what is no text
     reader = reader_of(model)
-    final = prepared(text, reader, Wanted(style, mood, camera, glossary, enhance, enhancer, enhancer_model))
+    final = prepared(text, reader, Wanted(style, mood, camera, glossary, enhance, enhancer, enhancer_model), aliases={})
     reading = read(final, reader)
     lines = advice(reading, reader)
     if as_json:

@@ -54,8 +54,11 @@ class Wanted:
     enhancer_model: str | None
 
 
-def prepared(written: str, reader: Reader, wanted: Wanted) -> str:
-    """The prompt that the model reads. Nothing is sent anywhere unless `enhance` asks for it."""
+def prepared(written: str, reader: Reader, wanted: Wanted, aliases: Mapping[str, str]) -> str:
+    """The prompt that the model reads. Nothing is sent anywhere unless `enhance` asks for it.
+
+    An enhancer meets the aliases of the adapters as the names that they are to stay.
+    """
     from piying.prompts import glossary
     from piying.prompts.prepare import Wishes, prepare
 
@@ -64,21 +67,25 @@ def prepared(written: str, reader: Reader, wanted: Wanted) -> str:
         if not wanted.enhancer:
             raise UsageError("--enhance: name an address or a chat model's folder, with --enhancer or PIYING_ENDPOINT")
         opened = opener(wanted.enhancer, wanted.enhancer_model)
-    names = glossary.read(wanted.glossary) if wanted.glossary else {}
+    names = dict(aliases) if wanted.enhance else {}
+    names |= glossary.read(wanted.glossary) if wanted.glossary else {}
     return prepare(written, reader, Wishes(wanted.style, wanted.mood, wanted.camera, names, opened))
 
 
-def settle(request: "Request", wanted: Wanted) -> "Request":
+def settle(request: "Request", wanted: Wanted, aliases: Mapping[str, str]) -> "Request":
     """The request with the prompt that the model reads, which is said where it is not the one that was written.
+
+    What is said of it counts each alias of the adapters as its name, as the model will read it.
 
     Raises UsageError where the model could read nothing of it.
     """
+    from piying.prompts.aliases import substitute
     from piying.prompts.reader import read
 
     reader = reader_of(request.model)
-    prompt = prepared(request.prompt, reader, wanted)
+    prompt = prepared(request.prompt, reader, wanted, aliases)
     for name, text in (("prompt", prompt), ("negative", request.negative)):
-        reading = read(text, reader)
+        reading = read(substitute(text, aliases), reader)
         if reading.needs_translation:
             raise UsageError(f'{name}="{text}": {translate(reading, reader)}')
         for line in advice(replace(reading, unlearned=()), reader):  # these are named once the model is there

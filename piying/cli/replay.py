@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from piying.cli import output, terminal
-from piying.cli.generate import describe, make
+from piying.cli.generate import make
 from piying.errors import UsageError
 
 
@@ -23,9 +23,9 @@ def replay(
     output.check(out, ".mp4")
     if out.exists() and out.samefile(video):
         raise UsageError(f"out={out}: is the video itself; choose another name")
-    made = make(request, out)
+    answer = make(request, out)
     same = out.read_bytes() == video.read_bytes()
     if as_json:
-        terminal.answer(describe(made, out) | {"same": same})
+        terminal.answer(answer | {"same": same})
     else:
         typer.echo(f"{out}: {'the same, byte for byte' if same else f'differs from {video}'}")

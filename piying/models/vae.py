@@ -36,11 +36,14 @@ class VAE(nn.Module):
         mean, logvar = torch.cat(chunks, dim=2).chunk(2, dim=1)
         return mean, logvar.clamp(-30, 20)
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """latents [B C f h w] without latent scale -> pixels [B 3 F H W], about -1..1."""
-        past: Past = {}
+    def decode(self, latents: Tensor, past: Past | None = None) -> Tensor:
+        """latents [B C f h w] without latent scale -> pixels [B 3 F H W], about -1..1.
+
+        With the `past` that an earlier call filled, an even number of latent frames goes on from those.
+        """
+        past = {} if past is None else past
         latents = latents.contiguous(memory_format=torch.channels_last_3d)
-        chunks = latents.split(schedule(latents.shape[2], LATENT_CHUNK), dim=2)
+        chunks = latents.split(LATENT_CHUNK if past else schedule(latents.shape[2], LATENT_CHUNK), dim=2)
         return torch.cat([self.decoder(chunk, past) for chunk in chunks], dim=2)
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 
 from piying.config import ModelConfig
-from piying.errors import PiyingError
+from piying.errors import PiyingError, UsageError
 from piying.models.text import TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
@@ -36,6 +36,14 @@ class Checkpoint:
     tokenizer: Tokenizer
     words: dict[str, list[str]] | None = None
 
+    @property
+    def device(self) -> torch.device:
+        return self.transformer.proj_out.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.transformer.proj_out.weight.dtype
+
 
 def load(
     name_or_path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
@@ -46,10 +54,13 @@ def load(
     the rest from the member that it belongs to. `dtype` is the precision that the configuration names where not given.
     Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other.
 
-    Raises ModelMissing where there is no model, PiyingError where it is broken or not of the family.
+    Raises ModelMissing where there is no model, PiyingError where it is broken or not of the family, UsageError for a
+    `dtype` that it does not run in.
     """
     source = open_source(store.find(name_or_path))
     dtype = dtype or getattr(torch, source.config.precision)
+    if dtype == torch.float16 and source.config.precision == "bfloat16":
+        raise UsageError(f"dtype=float16: {source.config.name} overflows in it and gives black videos; use bfloat16")
     tokenizer = Tokenizer.read(source.tokenizer)
     source.check()
     modules = []

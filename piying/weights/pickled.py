@@ -33,7 +33,8 @@ _ARRAYS: list[Any] = [
 def contents(path: Path) -> dict[str, Stored]:
     """The tensors of a pickle by their names, memory-mapped where the file allows it.
 
-    Raises ModelMissing where there is no file, and PiyingError for one that is broken or holds more than data; nothing in it is executed.
+    Raises ModelMissing where there is no file, and PiyingError for one that is broken or holds more than data; nothing
+    in it is executed.
     """
     if not path.is_file():
         raise ModelMissing(f"{path}: no such file")
@@ -58,7 +59,7 @@ def contents(path: Path) -> dict[str, Stored]:
         for name, tensor in values.items()
         if isinstance(name, str)
         and isinstance(tensor, Tensor)
-        and (tensor.is_floating_point() or name.endswith(".alpha"))
+        and (tensor.is_floating_point() or name.endswith(".alpha"))  # kohya's alpha may be a whole number
     }
 
 

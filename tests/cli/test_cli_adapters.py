@@ -1,14 +1,16 @@
 """`piying adapters ...` and `piying generate --adapter`: what comes out, and what each bad input is answered with."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from piying import weights
+from piying import video, weights
 from piying.adapters import attach, file
-from piying.video import Video, read_request
+from piying.video import read_request
 
 
 @pytest.fixture
@@ -36,8 +38,16 @@ def boat(piying, tiny_model_folder):
 @pytest.fixture
 def frames(monkeypatch):
     """A list that fills with the frames of every video before they are compressed."""
-    seen, save = [], Video.save
-    monkeypatch.setattr(Video, "save", lambda video, path: seen.append(video.frames) or save(video, path))
+    seen, writing = [], video.writing
+
+    @contextmanager
+    def watched(*arguments):
+        parts = []
+        with writing(*arguments) as write:
+            yield lambda part: parts.append(part) or write(part)
+        seen.append(np.concatenate(parts))
+
+    monkeypatch.setattr(video, "writing", watched)
     return seen
 
 
@@ -182,3 +192,32 @@ def test_an_adapter_for_another_model_is_refused_with_the_file_and_the_reason(pi
     says = "wide.safetensors: the adapter is for a model of width 1920; this one has 32"
     assert result.err.splitlines()[-1] == f"piying: {says}"
     assert not list(tmp_path.glob("*.mp4"))
+
+
+@pytest.mark.parametrize("merged", [[], ["--merge-adapters"]])
+def test_a_run_with_an_adapter_goes_on_from_its_saved_state(piying, lora, boat, tmp_path, monkeypatch, merged):
+    assert boat("--adapter", "ink.safetensors:0.5", *merged, "--steps", 3, "--out", "whole.mp4").code == 0
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    saved = ["--save-every", 2, "--out", "boat.mp4"]
+    with monkeypatch.context() as patched:
+        patched.setattr("piying.generate.Progress.videos", interrupt)
+        assert boat("--adapter", "ink.safetensors:0.5", *merged, "--steps", 3, *saved).code == 130
+    other = piying("generate", "--resume", "boat.resume", "--adapter", "ink.safetensors:0.8")
+    assert other.code == 2 and "goes on with adapters=['ink.safetensors:0.5']; leave it out" in other.err
+    styled = piying("generate", "--resume", "boat.resume", "--style", "黑白")
+    assert styled.code == 2 and "style=黑白: boat.resume goes on with a prompt that is settled" in styled.err
+    assert piying("generate", "--resume", "boat.resume", "--adapter", "ink.safetensors:0.5").code == 0
+    assert (tmp_path / "boat.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_an_alias_is_read_as_its_name_by_a_model_without_chinese(piying, official_folder, tmp_path):
+    transformer = weights.load(official_folder).transformer
+    fitted = attach.fit(transformer, attach.create(transformer, rank=2, alpha=2))
+    file.write(replace(fitted.adapter(), aliases={"大娃": "DaWa"}), tmp_path / "dawa.safetensors")
+    arguments = ["generate", "大娃 rows", "--model", official_folder, "--seed", 1, "--frames", 1]
+    assert "cannot read Chinese" in piying(*arguments).err
+    made = piying(*arguments, "--adapter", "dawa.safetensors", "--json")
+    assert made.code == 0 and made.json["request"]["prompt"] == "大娃 rows" and "Chinese" not in made.err

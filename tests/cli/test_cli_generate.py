@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from piying.video import read_frames, read_request
+from piying.video import Video, read_frames, read_request
 
 PROMPT = "a red boat"
 
@@ -114,6 +114,13 @@ REFUSED = [  # arguments, what the line must say, exit code
     (["generate", PROMPT, "--out", "b" * 300 + ".mp4"], "cannot write there", 1),
     (["generate", PROMPT, "--out", "/proc/boat.mp4"], "cannot write there", 1),
     (["generate", PROMPT, "--nonsense"], "--nonsense", 2),
+    (["generate", PROMPT, "--strength", "0.8"], "strength=0.8: use it together with a video", 2),
+    (["generate", PROMPT, "--video", "gone.mp4"], "gone.mp4: no such file", 2),
+    (["generate", PROMPT, "--continue", "gone.mp4"], "gone.mp4: no such file", 2),
+    (["generate", PROMPT, "--clips", "0"], "clips=0: use 1 to 10000", 2),
+    (["generate", PROMPT, "--seconds", "-1"], "seconds=-1.0: use more than 0", 2),
+    (["generate", PROMPT, "--save-every", "0"], "--save-every", 2),
+    (["generate", "--resume", "gone.resume"], "gone.resume: holds no saved generation", 2),
     (["dance"], "dance", 2),
 ]
 
@@ -166,6 +173,58 @@ def test_a_truncated_image_is_refused(piying, tmp_path):
     (tmp_path / "picture.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
     result = piying("generate", PROMPT, "--image", "picture.png")
     assert result.code == 2 and "picture.png" in result.err
+
+
+@pytest.mark.parametrize("option", ["--video", "--continue"])
+def test_a_broken_video_is_refused_before_the_model_loads(piying, tmp_path, option):
+    (tmp_path / "clip.mp4").write_bytes(b"not a video at all")
+    result = piying("generate", PROMPT, "--model", "no-such-model", option, "clip.mp4")
+    assert result.code == 2
+    assert result.err.startswith("piying: clip.mp4: not a video") and len(result.err.splitlines()) == 1
+
+
+@pytest.fixture
+def clip(tmp_path):
+    squares = np.random.default_rng(0).integers(0, 256, (12, 4, 8, 3), dtype=np.uint8)
+    Video(squares.repeat(16, axis=1).repeat(16, axis=2), 16).save(tmp_path / "clip.mp4")
+    return tmp_path / "clip.mp4"
+
+
+def test_a_video_is_made_anew_and_what_was_done_to_it_is_said(boat, clip, tmp_path):
+    result = boat("--video", clip, "--strength", 0.5, "--out", "x.mp4")
+    assert (result.code, result.out.split(",")[0]) == (0, "x.mp4: 1 frames")
+    assert f"{clip}: 64x128 at 16 frames a second is scaled and cut to 32x48 at 8" in result.err
+    request = read_request(tmp_path / "x.mp4")
+    assert (request.video, request.strength) == (clip, 0.5)
+
+
+def test_a_video_is_continued_for_some_seconds_and_replays(piying, boat, clip, tmp_path):
+    result = boat("--continue", clip, "--seconds", 1.5, "--out", "x.mp4", "--json")
+    assert result.json["frames"] == len(read_frames(tmp_path / "x.mp4")) == 6 + 12
+    assert (result.json["request"]["continues"], result.json["request"]["clips"]) == (str(clip), 2)
+    assert piying("replay", "x.mp4").out == "x-replay.mp4: the same, byte for byte\n"
+    clip.write_bytes(clip.read_bytes() + b"\0")
+    assert "clip.mp4: the file has changed" in piying("replay", "x.mp4").err
+
+
+def test_a_finished_run_leaves_no_state_and_an_interrupted_one_keeps_it(piying, boat, tmp_path, monkeypatch):
+    assert boat("--save-every", 1).code == 0
+    assert files(tmp_path) == {"a-red-boat.mp4"}
+
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("piying.generate.Progress.videos", interrupt)
+        assert boat("--save-every", 1).code == 130
+    assert files(tmp_path) == {"a-red-boat.mp4", "a-red-boat-2.resume"}
+    other = piying("generate", "a boat", "--resume", "a-red-boat-2.resume")
+    assert other.code == 2
+    assert "prompt=a boat: a-red-boat-2.resume goes on with prompt=a red boat; leave it out" in other.err
+    other = piying("generate", "--model", "nano", "--resume", "a-red-boat-2.resume")
+    assert other.code == 2 and "model=nano: a-red-boat-2.resume goes on with model=" in other.err
+    assert piying("generate", "--resume", "a-red-boat-2.resume").out.startswith("a-red-boat-2.mp4: 9 frames")
+    assert files(tmp_path) == {"a-red-boat.mp4", "a-red-boat-2.mp4"}
 
 
 def test_the_output_is_checked_before_the_model_loads(piying):

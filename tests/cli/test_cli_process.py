@@ -40,6 +40,30 @@ def test_a_person_makes_and_inspects_a_chinese_video(tiny_model_folder, tmp_path
     assert "prompt: 一艘船" in piying("inspect", video, folder=tmp_path).stdout
 
 
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tiny_model_folder, tmp_path):
+    """Killed in the second of three clips, between two steps, with a sampler that draws noise at each."""
+    arguments = ["generate", "a red boat", "--model", str(tiny_model_folder), "--seed", "7", "--steps", "6"]
+    arguments += ["--clips", "3", "--sampler", "dpm"]
+    assert piying(*arguments, "--out", "whole.mp4", folder=tmp_path).returncode == 0
+    script = (
+        "import os, signal, sys; from piying.cli import run; from piying.progress import Progress\n"
+        "save = Progress.save\n"
+        "def save_and_die(step, folder):\n"
+        "    save(step, folder)\n"
+        "    if (step.clip, step.step) == (2, 4): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Progress.save = save_and_die; run(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", script, *arguments, "--out", "boat.mp4", "--save-every", "2"]
+    killed = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert "piying generate --resume boat.resume" in killed.stderr
+    assert not (tmp_path / "boat.mp4").exists()
+    done = piying("generate", "--resume", "boat.resume", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "boat.mp4: 25 frames, seed 7\n"), done.stderr
+    assert (tmp_path / "boat.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert not (tmp_path / "boat.resume").exists()
+
+
 def test_ctrl_c_ends_a_run_cleanly(tiny_model_folder, tmp_path):
     command = [sys.executable, "-m", "piying", "generate", "a boat", "--model", str(tiny_model_folder)]
     command += ["--steps", "1000", "--preview"]

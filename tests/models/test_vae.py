@@ -85,3 +85,12 @@ def test_frames_survive_the_way_to_pixels_and_back():
     assert (pixels.min(), pixels.max()) == (-1, 1)
     assert torch.equal(to_frames(pixels), frames)
     assert to_frames(torch.full((1, 3, 1, 1, 1), 1.7)).flatten().tolist() == [255, 255, 255]
+
+
+@torch.no_grad()
+def test_decoding_goes_on_from_what_an_earlier_call_left(pair):
+    _, ours = pair
+    latents = torch.randn(1, 4, 9, 3, 4)
+    past = {}
+    parts = [ours.decode(part, past) for part in latents.split([3, 2, 4], dim=2)]
+    assert torch.equal(torch.cat(parts, dim=2), ours.decode(latents))

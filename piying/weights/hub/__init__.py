@@ -1,1 +1,1 @@
-"""Downloads: the only code that uses the network, and only when `piying models pull` asks for it."""
+"""Downloads: nothing here runs but when `piying models pull` asks for it."""

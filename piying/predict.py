@@ -1,0 +1,56 @@
+"""A checkpoint as the function that a sampler asks: the guided v of noisy latents.
+
+Shapes: B videos, F latent frames, C channels, h w latent cells, L text tokens, D width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from piying.checks import finite
+from piying.prompts.aliases import substitute
+from piying.request import FullRequest
+from piying.sampling.guidance import CURVES, guide
+from piying.weights import Checkpoint
+
+_OFS = 2.0  # the offset that 1.5 image-to-video was published with
+
+
+def embed(checkpoint: Checkpoint, requests: Sequence[FullRequest], aliases: Mapping[str, str]) -> Tensor:
+    """Embedded prompts [B L D], and before them the negative ones where there is guidance [2B L D].
+
+    Every alias is read as its name.
+    """
+    texts = [request.prompt for request in requests]
+    if requests[0].guidance > 1:
+        texts = [request.negative for request in requests] + texts
+    texts = [substitute(text, aliases) for text in texts]
+    tokens = checkpoint.tokenizer(texts, checkpoint.config.transformer.text_tokens)
+    states = checkpoint.text(tokens.to(checkpoint.device))
+    return finite("the text encoder", checkpoint.transformer.embed_text(states.to(checkpoint.dtype)), checkpoint)
+
+
+def predictor(
+    checkpoint: Checkpoint, text: Tensor, condition: Tensor | None, request: FullRequest
+) -> Callable[[Tensor, int], Tensor]:
+    """The guided v of x [B F C h w] at a timestep."""
+    transformer, dtype = checkpoint.transformer, checkpoint.dtype
+    guided = request.guidance > 1
+
+    def predict_v(x: Tensor, timestep: int) -> Tensor:
+        model_input = x.to(dtype)
+        if condition is not None:
+            model_input = torch.cat([model_input, condition], dim=2)
+        if guided:
+            model_input = torch.cat([model_input, model_input])
+        number = torch.full(text.shape[:1], timestep, device=text.device)
+        ofs = None if transformer.config.ofs_width is None else torch.full_like(number, _OFS, dtype=dtype)
+        v = transformer.predict(model_input, text, transformer.modulations(number, ofs)).float()
+        if not guided:
+            return v
+        without_prompt, with_prompt = v.chunk(2)
+        strength = CURVES[request.guidance_curve](request.guidance, timestep, request.steps_taken)
+        return guide(without_prompt, with_prompt, strength)
+
+    return predict_v
