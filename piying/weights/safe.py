@@ -61,23 +61,6 @@ class Stored:
         raise PiyingError(f"{self.path}: {self.name} holds values that are no finite numbers; fetch it again")
 
 
-def read(
-    module: nn.Module,
-    folder: Path,
-    stem: str,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype,
-    names: Mapping[str, str] | None = None,
-    float32: str | None = None,
-) -> None:
-    """Fills a module that was built on the meta device from folder/stem.safetensors, or from the shards in its index.
-
-    See `locate` and `fill` for the values and the errors.
-    """
-    fill(module, locate(folder, stem), folder, device=device, dtype=dtype, names=names, float32=float32)
-
-
 def fill(
     module: nn.Module,
     tensors: Mapping[str, Stored],

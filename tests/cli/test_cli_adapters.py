@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from chat_server import completion
 from safetensors.torch import load_file, save_file
 
 from piying import video, weights
@@ -213,11 +214,27 @@ def test_a_run_with_an_adapter_goes_on_from_its_saved_state(piying, lora, boat, 
     assert (tmp_path / "boat.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
-def test_an_alias_is_read_as_its_name_by_a_model_without_chinese(piying, official_folder, tmp_path):
+@pytest.fixture
+def dawa(official_folder, tmp_path):
+    """dawa.safetensors in this folder: 大娃 means DaWa, for a model without Chinese."""
     transformer = weights.load(official_folder).transformer
     fitted = attach.fit(transformer, attach.create(transformer, rank=2, alpha=2))
     file.write(replace(fitted.adapter(), aliases={"大娃": "DaWa"}), tmp_path / "dawa.safetensors")
+
+
+@pytest.mark.usefixtures("dawa")
+def test_an_alias_is_read_as_its_name_by_a_model_without_chinese(piying, official_folder):
     arguments = ["generate", "大娃 rows", "--model", official_folder, "--seed", 1, "--frames", 1]
     assert "cannot read Chinese" in piying(*arguments).err
     made = piying(*arguments, "--adapter", "dawa.safetensors", "--json")
     assert made.code == 0 and made.json["request"]["prompt"] == "大娃 rows" and "Chinese" not in made.err
+
+
+@pytest.mark.usefixtures("dawa")
+def test_an_enhancer_meets_the_names_of_the_adapters(piying, official_folder, server):
+    server.body = completion("DaWa on a red boat.")
+    options = ["--enhance", "--enhancer", server.address, "--enhancer-model", "writer", "--adapter", "dawa.safetensors"]
+    made = piying("generate", "大娃坐红船", "--model", official_folder, "--seed", 1, "--frames", 1, *options, "--json")
+    assert made.json["request"]["prompt"] == "DaWa on a red boat." and made.json["request"]["written"] == "大娃坐红船"
+    ((_, _, body),) = server.received
+    assert body["messages"][1]["content"] == "DaWa 坐红船"

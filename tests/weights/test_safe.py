@@ -125,7 +125,7 @@ done, peaks = threading.Event(), []
 before = anonymous()
 threading.Thread(target=watch).start()
 if sys.argv[5] == "load":
-    safe.read(module, folder, "x", dtype=dtype)
+    safe.fill(module, safe.locate(folder, "x"), folder, dtype=dtype)
 else:
     safe.rewrite(safe.locate(folder, "x"), folder / "out", "y", 32 * 2**20, dtype)
 done.set()
