@@ -27,20 +27,22 @@ def train_nano(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train nano from nothing but the theatre."""
+    from piying.parallel import ranks
     from piying.train import nano
     from piying.train.recipe import read
 
     if unknown := set(stage or ()) - set(nano.STAGES):
         raise UsageError(f"stage={', '.join(unknown)}: use {', '.join(nano.STAGES)}")
-    folder = nano.train_nano(
-        read(recipe, override or []),
-        out,
-        device=devices.choose(device),
-        minutes=minutes,
-        resume=resume,
-        stages=[name for name in nano.STAGES if not stage or name in stage],
-        on_event=lambda event: terminal.say(str(event)),
-    )
+    with ranks.together():
+        folder = nano.train_nano(
+            read(recipe, override or []),
+            out,
+            device=devices.choose(device),
+            minutes=minutes,
+            resume=resume,
+            stages=[name for name in nano.STAGES if not stage or name in stage],
+            on_event=lambda event: terminal.say(str(event)),
+        )
     if as_json:
         terminal.answer({"run": str(out), "model": str(folder) if folder else None})
     else:

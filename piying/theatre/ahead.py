@@ -22,7 +22,7 @@ def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int) -> Iterato
     The drawing begins with the call and ends when the iterator is dropped; at most `room` jobs are worked on or wait
     for the reader. A few jobs are drawn here, as they are read.
     """
-    cores = os.cpu_count() or 1
+    cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # of each rank of torchrun
     if len(jobs) < 2 * cores:
         return (torch.from_numpy(_draw(scenes, frames, size)) for scenes, frames in jobs)
     clips = _work(deque(jobs), size, cores, max(room, 2 * cores))

@@ -3,7 +3,6 @@
 Shapes: B batch, F latent frames, C channels, H W latent cells, L text tokens.
 """
 
-import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,13 +11,14 @@ from torch import Tensor
 
 from piying.config import ModelConfig
 from piying.models.text import Tokenizer
+from piying.parallel import ranks
 from piying.sampling.schedule import alphas
 from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
 from piying.train.loss import draw_timesteps
 from piying.train.pool import Latents
 from piying.train.recipe import Recipe, TransformerRecipe
-from piying.train.seeds import draw_at, noise_at
+from piying.train.seeds import draw_at, noise_at, rank_key
 from piying.train.stage import locate, total
 from piying.train.text import LANGUAGES
 
@@ -41,18 +41,25 @@ class Batches:
     recipe: Recipe
     config: ModelConfig
     tokenizer: Tokenizer
-    pools: list[Latents]  # one a phase
+    pools: dict[tuple[int, int], Latents]  # one a size of canvas
     scenes: list[Scene]  # of the clips of all pools: each begins with the first
 
     def __call__(self, step: int) -> Batch:
         seed, part = self.recipe.seed, self.recipe.transformer
         index, within = locate(part.phases, step)
-        phase, pool = part.phases[index], self.pools[index]
-        count, there, device = phase.batch, phase.there(within), pool.clips.device
+        phase = part.phases[index]
+        pool = self.pools[phase.size]
+        count, there, device = ranks.share(phase.batch), ranks.share(phase.there(within)), pool.clips.device
         pool.grow(there)
-        rng, generator = draw_at(seed, "batch", step), noise_at(seed, "batch", step, device=device)
+        key: tuple[str | int, ...] = (seed, "batch", step, *rank_key())
+        rng, generator = draw_at(*key), noise_at(*key, device=device)
         chosen = rng.choices(range(there), k=count)
-        x0 = fill_patch(pool.clips[chosen].float(), self.config.transformer.patch[0])
+        length = (phase.frames - 1) // 4 + 1
+        rows = torch.tensor(chosen).to(device, non_blocking=True)
+        x0 = fill_patch(pool.clips[rows, :length].float(), self.config.transformer.patch[0])
+        images = pool.images[rows].float()
+        if length < pool.clips.shape[1]:
+            images[:, 1] = 0  # the last frame is not in this window
         texts = [
             "" if rng.random() < part.drop else caption(self.scenes[i], rng.choice(LANGUAGES), rng).text for i in chosen
         ]
@@ -60,7 +67,7 @@ class Batches:
         return Batch(
             x0,
             torch.randn(x0.shape, generator=generator, device=device),
-            condition(x0, pool.images[chosen].float(), part, rng),
+            condition(x0, images, part, generator),
             self.tokenizer(texts, self.config.transformer.text_tokens).to(device),
             draw_timesteps(log_snrs, count, *part.log_snr, part.uniform, generator),
             step < part.tune_text * total(part.phases),
@@ -72,19 +79,19 @@ def fill_patch(x0: Tensor, frames: int) -> Tensor:
     return torch.cat([x0[:, :1]] * (-x0.shape[1] % frames) + [x0], dim=1)
 
 
-def condition(x0: Tensor, images: Tensor, recipe: TransformerRecipe, rng: random.Random) -> Tensor:
+def condition(x0: Tensor, images: Tensor, recipe: TransformerRecipe, generator: torch.Generator) -> Tensor:
     """For each clip x0 [B F C H W] nothing, its first image, its first and last image, or its own beginning.
 
     images [B 2 C H W] are latents of the first and the last frame, each encoded alone, as they will be given.
     """
-    given = torch.zeros_like(x0)
-    for row, clip, (first_image, last_image) in zip(given, x0, images, strict=True):
-        share = rng.random()
-        if share < recipe.continuation:
-            length = rng.randrange(1, len(clip)) if len(clip) > 1 else 1
-            row[:length] = clip[:length]
-        elif share < recipe.continuation + recipe.first_frame + recipe.first_and_last:
-            row[0] = first_image
-            if share >= recipe.continuation + recipe.first_frame:
-                row[-1] = last_image
+    frames, device = x0.shape[1], x0.device
+    drawn = torch.rand(2, len(x0), generator=generator, device=device)
+    length = 1 + (drawn[1] * max(frames - 1, 1)).long()  # of a beginning, never the whole clip where it has more
+    begun = drawn[0] < recipe.continuation
+    ended = drawn[0] < recipe.continuation + recipe.first_and_last
+    opened = drawn[0] < recipe.continuation + recipe.first_and_last + recipe.first_frame
+    known = begun[:, None] & (torch.arange(frames, device=device) < length[:, None])
+    given = torch.where(known[:, :, None, None, None], x0, 0)
+    given[:, 0] = torch.where((opened & ~begun)[:, None, None, None], images[:, 0], given[:, 0])
+    given[:, -1] = torch.where((ended & ~begun)[:, None, None, None], images[:, 1], given[:, -1])
     return given

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from piying.parallel import ranks
 from piying.train.optimizer import Optimizer
 from piying.train.recipe import OptimizerRecipe
 
@@ -52,6 +53,7 @@ def train(
 
     batches: step -> batch, a function of the step alone, so that a resumed run sees what an unbroken one saw.
     loss: (model, batch) -> value, facts for the hooks. Weights stay in float32; on CUDA the model computes in bfloat16.
+    Ranks that train together see batches of their own and stop where the first one does.
     Nothing here waits for a GPU; the hooks see to it that lost weights are not saved.
     """
     parameters = list(state.model.parameters())
@@ -62,13 +64,14 @@ def train(
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             value, facts = loss(state.model, batch)
         value.backward()
+        ranks.average([parameter.grad for parameter in parameters if parameter.grad is not None])
         norm = nn.utils.clip_grad_norm_(parameters, state.recipe.clip)
         batch = batches(state.step + 1) if state.step + 1 < state.steps else None  # while a GPU still works
         state.optimizer.step(state.step)
         state.step += 1
         _follow(state, parameters)
         facts = {"loss": value.detach(), "gradient": norm, **{name: fact.detach() for name, fact in facts.items()}}
-        if any([hook(state, facts) for hook in hooks]):  # a list: every hook sees every step
+        if ranks.lead(any([hook(state, facts) for hook in hooks])):  # a list: every hook sees every step
             return state.step == state.steps
     return True
 

@@ -10,6 +10,7 @@ import torch
 
 from piying.errors import UsageError
 from piying.models.text import Tokenizer
+from piying.parallel import ranks
 from piying.theatre import captions
 from piying.train.hooks import Clock, Listener
 from piying.train.recipe import Recipe
@@ -38,10 +39,11 @@ def train_nano(
 
     A call ends after `minutes` of wall time, but not before it got a step further. `out` keeps checkpoints, logs,
     sheets and cached latents. With `resume` a run goes on where the last one in `out` ended, to the same weights, bit
-    for bit on a CPU; a GPU adds up in its own order. Raises UsageError where `out` holds a training and `resume` was
-    not asked for, or one of another recipe.
+    for bit on a CPU; a GPU adds up in its own order. Ranks that torchrun started train together. Raises UsageError
+    where `out` holds a training and `resume` was not asked for, or one of another recipe.
     """
-    _open(recipe, out, resume)
+    if ranks.rank() == 0:
+        _open(recipe, out, resume)
     needed = set(stages) | ({"vae", "text"} if "transformer" in stages else set())
     for name in needed - set(stages):
         if not (out / name).is_dir():
@@ -50,8 +52,11 @@ def train_nano(
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     run = Run(recipe, out, device, Clock(minutes), on_event)
+    if ranks.rank() == 0:
+        _tokenizer(recipe, out)
+    ranks.wait()
     tokenizer = _tokenizer(recipe, out)
-    drawn = start_drawing(run) if "transformer" in stages else []
+    drawn = start_drawing(run) if "transformer" in stages else {}
     seen = train_vae(run) if "vae" in needed else None
     text = train_text(run, tokenizer) if "text" in needed else None
     if seen is None or text is None or "transformer" not in stages:
@@ -63,7 +68,9 @@ def train_nano(
         return None
     folder = out / config.name
     checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer, captions.words())
-    save(checkpoint, folder, getattr(torch, recipe.stored))
+    if ranks.rank() == 0:
+        save(checkpoint, folder, getattr(torch, recipe.stored))
+    ranks.wait()
     return folder
 
 

@@ -14,13 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from piying.models.vae import VAE, to_pixels
+from piying.parallel import ranks
 from piying.theatre.ahead import draw_ahead
 from piying.theatre.scene import FRAMES, Scene
 from piying.train.hooks import Clock, Event, Listener
 
 TOGETHER = 4  # clips that a core draws at a time
 FILE = 32  # clips that are encoded together and kept in one file
-AHEAD = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 24  # bytes of frames that may wait for their reader
+AHEAD = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8  # bytes of frames that may wait for their reader
 
 
 def draw(scenes: Sequence[Scene], size: tuple[int, int]) -> Iterator[Tensor]:
@@ -78,7 +79,9 @@ class Latents:
             self._ready = end
             if listen:
                 listen(Event(f"latents {self.folder.name}", end, count, path=path))
-            if clock and clock.is_over() and not kept and end < count:  # even a run of no time at all gets on
+            if (
+                clock and ranks.lead(clock.is_over()) and not kept and end < count
+            ):  # even a run of no time at all gets on
                 return False
         return True
 

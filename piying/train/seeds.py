@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import torch
 
+from piying.parallel import ranks
 from piying.theatre import casting
 from piying.theatre.scene import Scene
 
@@ -19,6 +20,11 @@ VALIDATION = 1 << 40
 def draw_at(*key: str | int) -> random.Random:
     """A Python generator of its own for a key such as (seed, "vae", step)."""
     return random.Random(" ".join(map(str, key)))
+
+
+def rank_key() -> tuple[int, ...]:
+    """What sets the draws of this rank apart from those of rank 0, which draws as a process alone does."""
+    return (ranks.rank(),) if ranks.rank() else ()
 
 
 def noise_at(*key: str | int, device: torch.device) -> torch.Generator:

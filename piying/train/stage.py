@@ -8,6 +8,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor, nn
 
+from piying.parallel import ranks
 from piying.train import checkpoint, hooks
 from piying.train.hooks import Clock, Listener
 from piying.train.loop import Facts, Hook, M, State, train
@@ -44,11 +45,20 @@ class Stage(Generic[M]):
 def perform(stage: Stage[M], run: Run) -> M | None:
     """Runs a stage from its last checkpoint to its end: the average weights; None where the clock ended it before."""
     recipe, folder = run.recipe, run.out / stage.name
-    log = run.out / f"{stage.name}.jsonl"
     state = State(stage.model.to(run.device), stage.optimizer, stage.steps)
     if saved := checkpoint.read(folder):
         state.restore(*saved)
-    hooks.forget(log, state.step)
+    looking_on: list[Hook] = [] if ranks.rank() else _hooks(stage, run, folder, state.step)
+    if recipe.compile and run.device.type == "cuda":
+        for part in stage.compiled():
+            part.compile(dynamic=False)
+    return state.average.eval() if train(state, stage.batches, stage.loss, looking_on) else None
+
+
+def _hooks(stage: Stage[M], run: Run, folder: Path, step: int) -> list[Hook]:
+    """All that looks on; the log forgets what a killed run did after `step`."""
+    recipe, log = run.recipe, run.out / f"{stage.name}.jsonl"
+    hooks.forget(log, step)
     looking_on: list[Hook] = [
         hooks.log(stage.name, log, recipe.log_every, stage.samples, run.listen),
         hooks.validate(stage.name, log, recipe.validate_every, stage.measure, run.listen),
@@ -57,10 +67,7 @@ def perform(stage: Stage[M], run: Run) -> M | None:
     ]
     if stage.picture:
         looking_on.insert(2, hooks.draw(stage.name, run.out / "sheets", recipe.sheet_every, stage.picture, run.listen))
-    if recipe.compile and run.device.type == "cuda":
-        for part in stage.compiled():
-            part.compile()
-    return state.average.eval() if train(state, stage.batches, stage.loss, looking_on) else None
+    return looking_on
 
 
 def finished(name: str, model: M, steps: int, run: Run) -> M | None:

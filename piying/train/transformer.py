@@ -11,6 +11,7 @@ from piying.models import initial
 from piying.models.text import TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
+from piying.parallel import ranks
 from piying.request import Request
 from piying.sampling.schedule import add_noise, alphas, velocity
 from piying.theatre.captions import caption
@@ -20,7 +21,7 @@ from piying.train.batch import Batch, Batches, fill_patch
 from piying.train.loop import Facts
 from piying.train.loss import velocity_error
 from piying.train.pool import Latents
-from piying.train.recipe import Phase, Recipe
+from piying.train.recipe import Recipe
 from piying.train.seeds import draw_at, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, locate, perform, total
 from piying.train.text import LANGUAGES
@@ -47,21 +48,31 @@ class Painter(nn.Module):
 
 
 def training_scenes(recipe: Recipe) -> list[Scene]:
-    """What the clips of all phases show; each phase begins with the first."""
-    return [training_scene(recipe.seed, i) for i in range(max(phase.pool for phase in recipe.transformer.phases))]
+    """What this rank's clips of all phases show; each phase begins with the first."""
+    most = max(phase.pool for phase in recipe.transformer.phases)
+    return [training_scene(recipe.seed, i) for i in range(ranks.rank(), most, ranks.count())]
 
 
-def start_drawing(run: Run) -> list[Latents]:
-    """The pool of each phase, whose frames are drawn from now on."""
-    played = training_scenes(run.recipe)
-    return [
-        Latents(played[: phase.pool], phase.size, run.out / "latents" / f"phase-{i}")
-        for i, phase in enumerate(run.recipe.transformer.phases)
-    ]
+Size = tuple[int, int]
+
+
+def start_drawing(run: Run) -> dict[Size, Latents]:
+    """The pool of each size of canvas, whose frames are drawn from now on."""
+    played, phases = training_scenes(run.recipe), run.recipe.transformer.phases
+    counts = {size: max(phase.pool for phase in phases if phase.size == size) for size in {p.size: 0 for p in phases}}
+    return {
+        size: Latents(played[: ranks.share(count)], size, _folder(run, f"{size[0]}x{size[1]}"))
+        for size, count in counts.items()
+    }
+
+
+def _folder(run: Run, name: str) -> Path:
+    """Where this rank keeps latents."""
+    return run.out / "latents" / (name if ranks.count() == 1 else f"{name}-{ranks.rank()}-of-{ranks.count()}")
 
 
 def train_transformer(
-    run: Run, drawn: list[Latents], vae: VAE, config: ModelConfig, text: TextEncoder, tokenizer: Tokenizer
+    run: Run, drawn: dict[Size, Latents], vae: VAE, config: ModelConfig, text: TextEncoder, tokenizer: Tokenizer
 ) -> Painter | None:
     """The trained pair; None where the clock ended the run before. `config` knows the latent scale."""
     recipe, part = run.recipe, run.recipe.transformer
@@ -70,16 +81,15 @@ def train_transformer(
     if trained := finished(NAME, model, steps, run):
         return trained
     shown = [validation_scene(i) for i in range(recipe.validation)]
-    played = training_scenes(recipe)
-    whole = Phase(steps=1, batch=1, pool=recipe.validation, size=config.size, frames=config.frames)
-    pools = [Latents(shown, config.size, run.out / "latents" / "held-out"), *drawn]
-    for phase, pool in zip((whole, *part.phases), pools, strict=True):
-        pool.encode_with(vae, config.vae.latent_scale, phase.frames, run.device)
-        if not pool.grow(phase.there(0), run.clock, run.listen):
+    kept = Latents(shown, config.size, _folder(run, "held-out"))
+    first = {phase.size: ranks.share(phase.there(0)) for phase in reversed(part.phases)}
+    for pool, count in ((kept, recipe.validation), *((pool, first[size]) for size, pool in drawn.items())):
+        pool.encode_with(vae, config.vae.latent_scale, config.frames, run.device)
+        if not pool.grow(count, run.clock, run.listen):
             return None
     alpha = alphas(config.schedule).to(run.device)
     texts = [caption(scene, LANGUAGES[i % 2], draw_at("held-out caption", i)).text for i, scene in enumerate(shown)]
-    held_out = hold_out(pools[0].clips, tokenizer(texts, config.transformer.text_tokens), config, alpha)
+    held_out = hold_out(kept.clips, tokenizer(texts, config.transformer.text_tokens), config, alpha)
 
     def picture(painter: Painter, path: Path) -> None:
         checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer)
@@ -90,7 +100,7 @@ def train_transformer(
         model,
         part.optimizer,
         steps,
-        Batches(recipe, config, tokenizer, pools[1:], played),
+        Batches(recipe, config, tokenizer, drawn, training_scenes(recipe)),
         lambda step: part.phases[locate(part.phases, step)[0]].batch,
         lambda model, batch: predict(model, batch, alpha),
         lambda painter: measure_levels(painter, held_out, alpha),

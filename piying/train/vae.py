@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from piying.models import initial
 from piying.models.vae import VAE, to_frames, to_pixels
+from piying.parallel import ranks
 from piying.theatre.sheet import contact_sheet
 from piying.train.loop import Facts
 from piying.train.loss import psnr, reconstruction_error
 from piying.train.pool import Frames, draw_all
 from piying.train.recipe import Phase, VAERecipe
-from piying.train.seeds import draw_at, noise_at, training_scene, validation_scene
+from piying.train.seeds import draw_at, noise_at, rank_key, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, locate, perform, total
 
 NAME = "vae"
@@ -53,7 +54,10 @@ def train_vae(run: Run) -> tuple[VAE, float] | None:
         trained = trained or perform(_stage(model, held_out, steps, run), run)
         if trained is None:
             return None
-        scale.write_text(json.dumps(measure_scale(trained.vae, held_out)))
+        value = measure_scale(trained.vae, held_out)
+        if ranks.rank() == 0:
+            scale.write_text(json.dumps(value))
+        ranks.wait()
     return trained.vae, json.loads(scale.read_text())
 
 
@@ -65,12 +69,15 @@ def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run) -> Stage[
     def pool(size: tuple[int, int]) -> Frames:
         """One for all phases of a size; each begins with the first clip."""
         count = max(phase.pool for phase in part.phases if phase.size == size)
-        return Frames([training_scene(recipe.seed, i) for i in range(count)], size, run.device)
+        mine = range(ranks.rank(), count, ranks.count())
+        return Frames([training_scene(recipe.seed, i) for i in mine], size, run.device)
 
     def batches(step: int) -> Windows:
         index, within = locate(part.phases, step)
         phase = part.phases[index]
-        return draw_windows(pool(phase.size).first(phase.there(within)), phase, channels, recipe.seed, step)
+        return draw_windows(
+            pool(phase.size).first(ranks.share(phase.there(within))), phase, channels, recipe.seed, step
+        )
 
     return Stage(
         NAME,
@@ -82,22 +89,25 @@ def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run) -> Stage[
         lambda model, batch: reconstruct(model, batch, part),
         lambda model: measure_psnr(model.vae, held_out),
         lambda model, path: draw_sheet(model.vae, held_out[:SHOWN], path),
+        lambda: [model],
     )
 
 
 def draw_windows(clips: Tensor, phase: Phase, channels: int, seed: int, step: int) -> Windows:
-    """Windows of `phase.frames` frames and `phase.crop` pixels at random places of clips [N F H W 3]."""
-    rng = draw_at(seed, NAME, step)
+    """This rank's windows of `phase.frames` frames and `phase.crop` pixels at random places of clips [N F H W 3]."""
+    key: tuple[str | int, ...] = (seed, NAME, step, *rank_key())
+    count = ranks.share(phase.batch)
+    rng = draw_at(*key)
     length, (height, width) = phase.frames, phase.crop or phase.size
     windows = []
-    for _ in range(phase.batch):
+    for _ in range(count):
         clip = clips[rng.randrange(len(clips))]
         start, top, left = (
             rng.randrange(whole - part + 1) for whole, part in zip(clip.shape, (length, height, width), strict=False)
         )
         windows.append(clip[start : start + length, top : top + height, left : left + width])
-    shape = (phase.batch, channels, (length - 1) // 4 + 1, height // 8, width // 8)
-    generator = noise_at(seed, NAME, step, device=clips.device)
+    shape = (count, channels, (length - 1) // 4 + 1, height // 8, width // 8)
+    generator = noise_at(*key, device=clips.device)
     return Windows(to_pixels(torch.stack(windows)), torch.randn(shape, generator=generator, device=clips.device))
 
 

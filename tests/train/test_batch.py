@@ -1,4 +1,3 @@
-import random
 from dataclasses import replace
 
 import pytest
@@ -35,14 +34,14 @@ def batches(phase=PHASE, **changes):
         return torch.zeros(len(asked), length, dtype=torch.long)
 
     scenes = [training_scene(0, i) for i in range(5)]
-    return Batches(recipe, recipe.model, tokenizer, [POOL], scenes), texts
+    return Batches(recipe, recipe.model, tokenizer, {PHASE.size: POOL}, scenes), texts
 
 
 def conditions(count=4000):
     x0 = torch.full((count, 4, 1, 1, 1), 5.0)
     recipe = TransformerRecipe(phases=(PHASE,))
     images = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1, 1).expand(count, -1, -1, -1, -1)
-    return condition(x0, images, recipe, random.Random(0)).flatten(1)
+    return condition(x0, images, recipe, torch.Generator().manual_seed(0)).flatten(1)
 
 
 def test_conditions_come_in_the_shares_of_the_recipe():
