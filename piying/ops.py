@@ -23,7 +23,8 @@ def place_heads(
     q: Tensor, k: Tensor, norm_q: nn.LayerNorm, norm_k: nn.LayerNorm, turns: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """q and k [B N H D], normed for each head and, where there are turns [N D/2 2], turned."""
-    if serve(q, norm_q.weight, norm_q.bias, norm_k.weight, norm_k.bias):
+    whole = q.shape[-1].bit_count() == 1  # a power of two, which the kernel works on
+    if whole and serve(q, norm_q.weight, norm_q.bias, norm_k.weight, norm_k.bias):
         from piying.kernels import heads
 
         return heads.norm_and_turn(q, k, norm_q.weight, norm_q.bias, norm_k.weight, norm_k.bias, turns, norm_q.eps)

@@ -85,7 +85,7 @@ def candidates(device: torch.device, dtype: torch.dtype, head_width: int) -> lis
     """The back ends besides PyTorch's choice that should be able to, the fastest first."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16) or head_width % 8 or head_width > 128:
         return []
-    if torch.cuda.get_device_capability(device)[0] not in (9, 10):
+    if torch.version.hip or torch.cuda.get_device_capability(device)[0] not in (9, 10):
         return []
     return [backend for backend in BACKENDS if backend.name not in _left_out and _installed(backend.module)]
 
@@ -94,7 +94,7 @@ def candidates(device: torch.device, dtype: torch.dtype, head_width: int) -> lis
 def _installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ImportError:  # the package around it is not there, or broken
         return False
 
 
