@@ -1,5 +1,7 @@
 """What several tests share."""
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +11,10 @@ import pytest
 from chat_server import Server
 
 from piying.config import NANO
+
+# Kernels run in Triton's interpreter unless `-m gpu` asks for a card. Triton looks when it is imported, so this stands
+# before anything that imports it; processes of pytest-xdist inherit it.
+os.environ.setdefault("TRITON_INTERPRET", "0" if "gpu" in sys.argv else "1")
 
 
 @pytest.fixture(scope="session")

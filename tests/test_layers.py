@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "piying"
 LAYERS = [  # from the ground up; neighbours in one line do not know each other
-    {"errors", "config", "theatre.scene"},
+    {"errors", "config", "theatre.scene", "kernels"},
     {"ops", "parallel"},
     {"models", "sampling"},
     {"weights", "prompts"},

@@ -83,12 +83,18 @@ def memory() -> dict[str, int] | None:
 
 
 def gpus() -> list[dict[str, Any]]:
+    """Each card, and what runs on it: found out by running a little of it."""
     import torch
+
+    from piying.kernels.attention import attention_in_use
+    from piying.kernels.machine import works
 
     found = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        found.append({"name": torch.cuda.get_device_name(index), "total": total, "free": free})
+        attention = attention_in_use(torch.device("cuda", index), torch.bfloat16, 64)
+        name = torch.cuda.get_device_name(index)
+        found.append({"name": name, "total": total, "free": free, "attention": attention, "triton": works(index)})
     return found
 
 
@@ -134,7 +140,11 @@ def describe(report: dict[str, Any]) -> list[str]:
     if memory:
         lines.append(f"memory: {memory['total'] / GB:.1f} GB, {memory['free'] / GB:.1f} GB free")
     for gpu in report["gpus"]:
-        lines.append(f"GPU: {gpu['name']}, {gpu['total'] / GB:.1f} GB, {gpu['free'] / GB:.1f} GB free")
+        kernels = "kernels in Triton" if gpu["triton"] else "no kernels in Triton"
+        lines.append(
+            f"GPU: {gpu['name']}, {gpu['total'] / GB:.1f} GB, {gpu['free'] / GB:.1f} GB free, "
+            f"attention by {gpu['attention']}, {kernels}"
+        )
     if not report["gpus"]:
         lines.append("GPU: none that torch can use")
     lines.append(f"disk: {report['disk']['free'] / GB:.1f} GB free in {report['disk']['folder']}")

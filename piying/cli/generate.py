@@ -207,6 +207,9 @@ def make(
                 count += len(video.frames)
     if saved:
         shutil.rmtree(saved, ignore_errors=True)
+    from piying.kernels.attention import attention_in_use
+
+    checkpoint = model.checkpoint
     return {
         "video": str(out),
         "frames": count,
@@ -214,6 +217,7 @@ def make(
         "fps": fps,
         "request": full.model_dump(mode="json"),
         "timings": video.timings,
+        "attention": attention_in_use(checkpoint.device, checkpoint.dtype, checkpoint.config.transformer.head_width),
     }
 
 

@@ -75,7 +75,7 @@ class Transformer(nn.Module):
         x = torch.cat([text, self.patch_embed(x, grid)], dim=1)
         for block, modulation in zip(self.transformer_blocks, modulations.blocks, strict=True):
             x = block(x, modulation, turns, text_tokens)
-        x = self.proj_out(self.norm_out(self.norm_final(x[:, text_tokens:]), modulations.out))
+        x = self.proj_out(ops.final_norm(x, self.norm_final, self.norm_out.norm, modulations.out, text_tokens))
         return _unpatch(x, grid, self.config.patch)
 
     def _grid(self, x: Tensor) -> positions.Grid:
@@ -105,7 +105,8 @@ class PatchEmbedding(nn.Module):
         """Latents [B F C H W] -> tokens [B T D]."""
         tokens = self.proj(_patches(x, self.config.patch))
         if self.config.positions == "sincos":
-            tokens = tokens + positions.sincos(self.config.width, grid, self.config.sincos_scale, x.device).to(x.dtype)
+            scale = self.config.sincos_scale
+            tokens = tokens + positions.sincos(self.config.width, grid, scale, x.device, x.dtype)
         if self.config.positions == "rope+learned":
             tokens = tokens + self._learned(grid)
         return tokens
@@ -163,8 +164,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, modulations: tuple[Tensor, Tensor], turns: Tensor | None, text_tokens: int) -> Tensor:
         """x [B L+T D] -> the same shape."""
         first, second = modulations
-        x = ops.add_gated(x, self.attn1(self.norm1(x, first, text_tokens), turns), first, text_tokens)
-        return ops.add_gated(x, self.ff(self.norm2(x, second, text_tokens)), second, text_tokens)
+        change = self.attn1(self.norm1(x, first, text_tokens), turns)
+        x, y = self.norm2.after(x, change, first, second, text_tokens)
+        return ops.add_gated(x, self.ff(y), second, text_tokens)
 
 
 class AdaptiveNorm(nn.Module):
@@ -180,7 +182,13 @@ class AdaptiveNorm(nn.Module):
         return self.linear(time).unflatten(1, (2, 3, -1))
 
     def forward(self, x: Tensor, modulation: Tensor, text_tokens: int) -> Tensor:
-        return ops.modulate(self.norm(x), modulation, text_tokens)
+        return ops.adaptive_norm(x, self.norm, modulation, text_tokens)
+
+    def after(
+        self, x: Tensor, change: Tensor, gates: Tensor, modulation: Tensor, text_tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        """The residual x + gate change, whose gate stands in the table of the norm before, and its norm."""
+        return ops.add_and_norm(x, change, gates, self.norm, modulation, text_tokens)
 
 
 class FinalNorm(nn.Module):
@@ -192,12 +200,8 @@ class FinalNorm(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def table(self, time: Tensor) -> Tensor:
-        """[B time_width] -> [B 2 D], shift and scale."""
+        """[B time_width] -> [B 2 D], shift and scale, see ops.final_norm."""
         return self.linear(time).unflatten(1, (2, -1))
-
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        shift, scale = table[:, :, None].unbind(1)
-        return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
 class Attention(nn.Module):
@@ -215,9 +219,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, turns: Tensor | None) -> Tensor:
         q, k, v = (to(x).unflatten(-1, (self.heads, -1)) for to in (self.to_q, self.to_k, self.to_v))  # [B N H D]
-        q, k = self.norm_q(q), self.norm_k(k)
-        if turns is not None:
-            q, k = ops.rotate(q, turns), ops.rotate(k, turns)
+        q, k = ops.place_heads(q, k, self.norm_q, self.norm_k, turns)
         return self.to_out[0](ops.attention(q, k, v).flatten(2))
 
 
@@ -243,7 +245,9 @@ class Widening(nn.Module):
         self.proj = Linear(width, wide)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj(x), approximate="tanh")
+        if self.proj.changes or self.proj.weight.dtype != x.dtype:  # what adapters add comes before GELU
+            return F.gelu(self.proj(x), approximate="tanh")
+        return ops.widen(x, self.proj.weight, self.proj.bias)
 
 
 def _patches(x: Tensor, patch: tuple[int, int, int]) -> Tensor:
