@@ -19,11 +19,11 @@ from piying.errors import PiyingError, UsageError
 from piying.request import FullRequest
 
 _BT709 = 1  # the number of the standard for matrix, primaries and transfer (ITU-T H.273)
-_RATE = 25  # frames a second of a video that does not say
+RATE = 25  # frames a second of a video that does not say
 _STEADY = "mbtree=0"  # macroblock trees, with B-frames, read memory that x264 never set: other bytes at each encoding
 _THREADS = 4  # x264 gives other bytes for another number of threads, so it does not follow the machine
 # Without these the conversion between RGB and YUV darkens every pixel by one.
-_EXACT = (
+EXACT = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 )
 
@@ -67,7 +67,7 @@ def writing(path: str | Path, fps: int, request: FullRequest | None = None) -> I
                     format="yuv420p",
                     dst_colorspace=Colorspace.ITU709,
                     dst_color_range=ColorRange.MPEG,
-                    interpolation=_EXACT,
+                    interpolation=EXACT,
                 )
                 file.mux(stream.encode(picture))
 
@@ -141,15 +141,15 @@ def frames_at(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[n
 
 def form_of(path: str | Path) -> tuple[tuple[int, int], float]:
     """The size (height, width) and the frames a second of a video file. Raises UsageError where it is none."""
-    with _open(path) as file:
-        rate = float(file.streams.video[0].average_rate or _RATE)
+    with opened(path) as file:
+        rate = float(file.streams.video[0].average_rate or RATE)
     _, first = next(_pictures(path))
     return (first.shape[0], first.shape[1]), rate
 
 
 def read_request(path: str | Path) -> FullRequest:
     """The request that a video of ours carries. Raises PiyingError where it carries none."""
-    with _open(path) as file:
+    with opened(path) as file:
         comment = file.metadata.get("comment", "")
     try:
         content = json.loads(comment)["request"]
@@ -184,9 +184,9 @@ def _fit(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:
 
 def _pictures(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
     """Each frame, uint8 [H W 3], upright, with its time in seconds from the first. At least one."""
-    with _open(path) as file:
+    with opened(path) as file:
         stream, start, number = file.streams.video[0], None, 0
-        rate = float(stream.average_rate or _RATE)
+        rate = float(stream.average_rate or RATE)
         try:
             for packet in file.demux(stream):
                 if packet.is_corrupt:
@@ -194,7 +194,7 @@ def _pictures(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
                 for frame in packet.decode():
                     time = number / rate if frame.time is None else frame.time
                     start = time if start is None else start
-                    picture = frame.to_ndarray(format="rgb24", interpolation=_EXACT)
+                    picture = frame.to_ndarray(format="rgb24", interpolation=EXACT)
                     yield time - start, np.rot90(picture, frame.rotation // 90) if frame.rotation else picture
                     number += 1
         except av.FFmpegError as error:
@@ -203,7 +203,7 @@ def _pictures(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
         raise UsageError(f"{path}: holds no frames")
 
 
-def _open(path: str | Path) -> av.container.InputContainer:
+def opened(path: str | Path) -> av.container.InputContainer:
     """A file with at least one video stream."""
     try:
         file = av.open(str(path))
