@@ -23,9 +23,7 @@ RATE = 25  # frames a second of a video that does not say
 _STEADY = "mbtree=0"  # macroblock trees, with B-frames, read memory that x264 never set: other bytes at each encoding
 _THREADS = 4  # x264 gives other bytes for another number of threads, so it does not follow the machine
 # Without these the conversion between RGB and YUV darkens every pixel by one.
-EXACT = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
-)
+EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.FULL_CHR_H_INT
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,14 @@ import typer
 
 from piying.cli import (
     adapters,
+    cast,
     convert,
     doctor,
     evaluate,
     generate,
     inspect,
     models,
+    prep,
     prompt,
     replay,
     terminal,
@@ -63,6 +65,8 @@ app.add_typer(models.app, name="models")
 app.command()(convert.convert)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(theatre.app, name="theatre")
+app.command()(prep.prep)
+app.command()(cast.cast)
 app.command()(train_nano.train_nano)
 app.command()(evaluate.evaluate)
 

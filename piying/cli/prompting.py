@@ -96,23 +96,26 @@ def settle(request: "Request", wanted: Wanted, aliases: Mapping[str, str]) -> "R
     return request.model_copy(update={"prompt": prompt, "written": request.prompt})
 
 
-def opener(enhancer: str, model: str | None) -> "Callable[[], Ask]":
-    """Opens an address, or the model of a folder, and says which."""
+def opener(
+    where: str, model: str | None, *, option: str = "enhancer", sends: str = "the prompt", sees: bool = False
+) -> "Callable[[], Ask]":
+    """Opens an address, or the model of a folder, and says which. `option` is what it was given as; one that `sees`
+    takes pictures."""
 
-    def open_enhancer() -> "Ask":
-        if re.match(r"\w+://", enhancer):
+    def open_model() -> "Ask":
+        if re.match(r"\w+://", where):
             from piying.prompts.endpoint import endpoint
 
-            ask = endpoint(enhancer, model, os.environ.get("PIYING_ENDPOINT_KEY"))
-            terminal.say(f"sending the prompt to {model} at {enhancer}")
+            ask = endpoint(where, model, os.environ.get("PIYING_ENDPOINT_KEY"), option=option)
+            terminal.say(f"sending {sends} to {model} at {where}")
             return ask
 
         from piying.prompts.local import local
 
-        terminal.say(f"loading {enhancer}")
-        return local(Path(enhancer))
+        terminal.say(f"loading {where}")
+        return local(Path(where), sees=sees, option=option)
 
-    return open_enhancer
+    return open_model
 
 
 def advice(reading: Reading, reader: Reader) -> list[str]:

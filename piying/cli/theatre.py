@@ -62,7 +62,9 @@ def footage(
     style: Annotated[
         list[str] | None, typer.Option(help="E.g. woodcut, as often as needed; else those that nano knows.")
     ] = None,
-    size: Annotated[str, typer.Option(metavar="HEIGHTxWIDTH", help="Of the picture between its black bars.")] = "96x144",
+    size: Annotated[
+        str, typer.Option(metavar="HEIGHTxWIDTH", help="Of the picture between its black bars.")
+    ] = "96x144",
     seed: Annotated[int, typer.Option(help="Draws the scenes.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

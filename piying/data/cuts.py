@@ -4,7 +4,7 @@ A shot detector of two measures and one rule, on the pictures that PyAV decodes 
 imports OpenCV for it. Pictures are uint8 [h w 3], all of the small LOOK; F is frames.
 """
 
-from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Shots:
         leaps = np.array([0.0, *self._leaps, *self._steps[max(count - 2, 1) :]])  # at the end there is no two on
         cuts = [i for i in range(1, count) if _is_cut(i, steps, leaps, self._about())]
         edges = sorted({0, count, *cuts})
-        return [shot for edge in zip(edges, edges[1:], strict=False) for shot in self._lit(*edge)]
+        return [shot for edge in pairwise(edges) for shot in self._lit(*edge)]
 
     def _about(self) -> int:
         """How many pictures to each side are compared."""
@@ -82,8 +82,8 @@ def _colours(picture: np.ndarray) -> np.ndarray:
     return shares / len(shade)
 
 
-def _is_cut(i: int, steps: np.ndarray, leaps: Sequence[float] | np.ndarray, about: int) -> bool:
-    """Whether a step is large, larger than all about it but perhaps two, which may be cuts too, and not undone at once."""
+def _is_cut(i: int, steps: np.ndarray, leaps: np.ndarray, about: int) -> bool:
+    """Whether a step is large, larger than all about it but perhaps two, which may be cuts too, and lasts."""
     others = np.delete(steps[max(i - about, 1) : i + about + 1], min(i - 1, about))
     usual = np.sort(others)[-3] if len(others) > 2 else 0.0
     return bool(steps[i] > max(_FLOOR, _STANDS_OUT * usual) and leaps[i] > max(_FLOOR, 0.5 * steps[i]))

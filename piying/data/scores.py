@@ -4,6 +4,7 @@ Frames are uint8 [F H W 3]; a look is what is kept of a frame to know it again, 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,7 @@ READING = 270  # rows of a picture in which writing is looked for
 _STROKE = 60  # of 255: how much lighter than what is on both sides a stroke is
 _BRIGHT = 170
 _LOWER = 0.55  # subtitles lie below this share of the height
+_CLEARLY = 2  # of 255: more than the noise of an encoder on an even wall
 _STROKES = 9  # in a row of writing
 
 
@@ -26,7 +28,7 @@ class Scores:
 def score(frames: np.ndarray, readable: list[np.ndarray]) -> Scores:
     """`readable` are some of the pictures, READING rows high where the source has so many."""
     light = [_light(frame) for frame in frames]
-    steps = [np.abs(b - a).mean() for a, b in zip(light, light[1:], strict=False)]
+    steps = [np.abs(b - a).mean() for a, b in pairwise(light)]
     return Scores(
         sharpness=round(float(np.median([_sharpness(picture) for picture in light[:: max(len(light) // 8, 1)]])), 4),
         motion=round(float(np.mean(steps)) if steps else 0.0, 3),
@@ -36,10 +38,10 @@ def score(frames: np.ndarray, readable: list[np.ndarray]) -> Scores:
 
 
 def look(frame: np.ndarray) -> np.ndarray:
-    """A difference hash, bool [256]: whether each of 16x16 places is lighter than the one to its right."""
+    """A difference hash, bool [256]: whether each of 16x16 places is clearly lighter than the one to its right."""
     small = Image.fromarray(frame).convert("L").resize((17, 16), Image.Resampling.BOX)
     grey = np.asarray(small, np.int16)
-    return (grey[:, :-1] > grey[:, 1:]).ravel()
+    return (grey[:, :-1] > grey[:, 1:] + _CLEARLY).ravel()
 
 
 def _light(picture: np.ndarray) -> np.ndarray:
@@ -58,7 +60,7 @@ def _written(pictures: list[np.ndarray]) -> float:
     strokes = [_strokes(picture) for picture in pictures]
     if len(strokes) == 1:
         return float(_is_line(strokes[0]))
-    together = [_is_line(a & b) for a, b in zip(strokes, strokes[1:], strict=False)]
+    together = [_is_line(a & b) for a, b in pairwise(strokes)]
     lasting = [any(together[max(i - 1, 0) : i + 1]) for i in range(len(strokes))]
     return float(np.mean(lasting)) if lasting else 0.0
 

@@ -35,8 +35,10 @@ def _light(transfer: int) -> np.ndarray:
     value = np.arange(65536) / 65535
     if transfer == 16:
         root = value ** (1 / 78.84375)
-        return (10_000 / _WHITE * (np.clip(root - 0.8359375, 0, None) / (18.8515625 - 18.6875 * root)) ** (
-            1 / 0.1593017578125
-        )).astype(np.float32)
+        return (
+            10_000
+            / _WHITE
+            * (np.clip(root - 0.8359375, 0, None) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+        ).astype(np.float32)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(value <= 0.5, value**2 / 3, (np.exp((value - c) / a) + b) / 12).astype(np.float32)

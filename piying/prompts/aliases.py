@@ -1,7 +1,7 @@
 """What a person may write for a name that a model learned: 大娃 -> DaWa."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _CHINESE = r"\u3400-\u9fff"
 
@@ -15,15 +15,24 @@ def substitute(text: str, aliases: Mapping[str, str]) -> str:
     if not aliases:
         return text
     names = {alias.lower(): name for alias, name in aliases.items()}
-    longest_first = sorted(names, key=len, reverse=True)
-    pattern = re.compile("|".join(f"(?:{_whole(alias)})" for alias in longest_first), re.IGNORECASE)
-
     written, end = "", 0
-    for found in pattern.finditer(text):
+    for found in _pattern(names).finditer(text):
         written = _joined(written, text[end : found.start()])
         written = _joined(written, names[found[0].lower()])
         end = found.end()
     return _joined(written, text[end:])
+
+
+def named(text: str, aliases: Mapping[str, str]) -> list[str]:
+    """The names whose aliases stand in a text, each once, in order, as `substitute` finds them."""
+    names = {alias.lower(): name for alias, name in aliases.items()}
+    found = _pattern(names).finditer(text) if names else ()
+    return list(dict.fromkeys(names[alias[0].lower()] for alias in found))
+
+
+def _pattern(aliases: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(aliases, key=len, reverse=True)
+    return re.compile("|".join(f"(?:{_whole(alias)})" for alias in longest_first), re.IGNORECASE)
 
 
 def _whole(alias: str) -> str:

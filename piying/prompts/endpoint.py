@@ -22,15 +22,18 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def endpoint(address: str, model: str | None, key: str | None = None, *, timeout: float = 120) -> Ask:
-    """Asks `model` at an address such as http://127.0.0.1:8080/v1; `timeout` is in seconds for a whole answer.
+def endpoint(
+    address: str, model: str | None, key: str | None = None, *, timeout: float = 120, option: str = "enhancer"
+) -> Ask:
+    """Asks `model` at an address such as http://127.0.0.1:8080/v1; `timeout` is in seconds for a whole answer, `option`
+    is what the address was given as.
 
     Raises UsageError for what cannot be an address or a missing model; asking raises PiyingError, one line for each way
     to fail.
     """
-    host = _host(address)
+    host = _host(address, option)
     if not model:
-        raise UsageError(f"enhancer={address}: name a model of it with --enhancer-model or PIYING_ENDPOINT_MODEL")
+        raise UsageError(f"{option}={address}: name a model of it with --{option}-model or PIYING_ENDPOINT_MODEL")
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     if key:
         if not (key.isascii() and key.isprintable()):
@@ -46,11 +49,11 @@ def endpoint(address: str, model: str | None, key: str | None = None, *, timeout
             request = urllib.request.Request(url, body, headers)
             deadline = time.monotonic() + timeout
             with opener.open(request, timeout=timeout) as response:
-                return _content(_read(response, deadline))
+                return _content(_read(response, deadline), option)
         except urllib.error.HTTPError as error:
-            raise PiyingError(f"enhancer={address}: {_refusal(error, model)}") from None
+            raise PiyingError(f"{option}={address}: {_refusal(error, model)}") from None
         except TimeoutError:
-            raise PiyingError(f"enhancer={address}: no answer within {timeout:g} seconds; try again later") from None
+            raise PiyingError(f"{option}={address}: no answer within {timeout:g} seconds; try again later") from None
         except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
@@ -59,19 +62,19 @@ def endpoint(address: str, model: str | None, key: str | None = None, *, timeout
                 line = f"{reason}; is it OpenAI-compatible? Its address mostly ends in /v1"
             else:
                 line = f"cannot be reached ({_line(reason) or type(reason).__name__}); start it, or name another"
-            raise PiyingError(f"enhancer={address}: {line}") from None
+            raise PiyingError(f"{option}={address}: {line}") from None
 
     return ask
 
 
-def _host(address: str) -> str:
+def _host(address: str, option: str) -> str:
     try:
         parts = urllib.parse.urlsplit(address)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
             return parts.hostname
     except ValueError:  # brackets that do not close, a port that is no number
         pass
-    raise UsageError(f"enhancer={address}: write an address such as http://127.0.0.1:8080/v1, or a folder")
+    raise UsageError(f"{option}={address}: write an address such as http://127.0.0.1:8080/v1, or a folder")
 
 
 def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -86,7 +89,7 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
     return body
 
 
-def _content(body: bytes) -> str:
+def _content(body: bytes, option: str) -> str:
     """The text of a chat completion. Raises ValueError, to go on after the address, where it is none."""
     try:
         choice = json.loads(body)["choices"][0]
@@ -96,7 +99,7 @@ def _content(body: bytes) -> str:
     if not isinstance(content, str):
         raise ValueError(f"answers with what is no text ({_line(content)})")
     if end == "length":
-        raise PiyingError("the enhancer broke off its answer: let it write more tokens, or use another")
+        raise PiyingError(f"the {option} broke off its answer: let it write more tokens, or use another")
     return content
 
 

@@ -5,12 +5,15 @@ A chat model writes it; what it writes is checked, and sent back with the fault 
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from piying.errors import PiyingError
 from piying.prompts.glossary import stand_in
 from piying.prompts.reader import Reader, fitting, read
 
-Chat = list[dict[str, str]]  # messages of a role and a content, as chat models take them
+Chat = list[
+    dict[str, Any]
+]  # messages of a role and a content, as chat models take them: a text, or parts with pictures
 Ask = Callable[[Chat], str]  # the answer to a chat
 
 ATTEMPTS = 3
@@ -42,7 +45,7 @@ def enhance(prompt: str, reader: Reader, ask: Ask, names: Sequence[str] = ()) ->
     Raises PiyingError where it is still wrong after three attempts.
     """
     kept = stand_in(prompt, list(names))
-    chat = [{"role": "system", "content": _task(reader, kept)}, {"role": "user", "content": prompt}]
+    chat: Chat = [{"role": "system", "content": _task(reader, kept)}, {"role": "user", "content": prompt}]
     for _ in range(ATTEMPTS):
         answer = ask(chat)
         text = shortened(tidy(answer), reader)

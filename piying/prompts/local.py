@@ -1,5 +1,7 @@
 """A chat model in a folder of this machine, run by transformers."""
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +11,56 @@ from piying.prompts.enhance import Ask, Chat
 _LONGEST = 1024  # tokens of an answer, aloud thoughts among them
 
 
-def local(folder: Path) -> Ask:
+def local(folder: Path, *, sees: bool = False, option: str = "enhancer") -> Ask:
     """Asks the model of a folder as Hugging Face lays it out: safetensors, tokenizer, chat template. Nothing is fetched
-    and no code of the folder is run.
+    and no code of the folder is run. One that `sees` takes pictures; `option` is what the folder was given as.
 
     Raises UsageError for a folder that is none, PiyingError where transformers is missing or cannot read it.
     """
     if not (folder / "config.json").is_file():
-        raise UsageError(f"enhancer={folder}: no config.json there; name the folder of a chat model, or an address")
+        raise UsageError(f"{option}={folder}: no config.json there; name the folder of a chat model, or an address")
     try:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
     except ImportError:
-        raise PiyingError(f"enhancer={folder}: needs transformers, pip install 'piying[enhance]'") from None
+        raise PiyingError(f"{option}={folder}: needs transformers, pip install 'piying[enhance]'") from None
     local_only: Any = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local_only)
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True, **local_only)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise PiyingError(f"enhancer={folder}: cannot be read ({_first_line(error)})") from None
-    if tokenizer.chat_template is None:
-        raise PiyingError(f"enhancer={folder}: has no chat template; use a model that was made for chats")
+        reader: Any = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, **local_only)
+        network: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
+        model = network.from_pretrained(folder, dtype="auto", use_safetensors=True, **local_only)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise PiyingError(f"{option}={folder}: cannot be read ({_first_line(error)})") from None
+    if reader.chat_template is None:
+        raise PiyingError(f"{option}={folder}: has no chat template; use a model that was made for chats")
     model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def ask(chat: Chat) -> str:
-        told = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-        told = told.to(model.device)
+        shown = [{**message, "content": _opened(message["content"])} for message in chat] if sees else chat
+        told = reader.apply_chat_template(
+            shown, add_generation_prompt=True, tokenize=True, return_tensors="pt", return_dict=True
+        )
+        told = told.to(model.device, model.dtype) if sees else told.to(model.device)
         with torch.inference_mode():
             answer = model.generate(**told, max_new_tokens=_LONGEST, do_sample=False)
-        return tokenizer.decode(answer[0, told["input_ids"].shape[1] :], skip_special_tokens=True)
+        return reader.decode(answer[0, told["input_ids"].shape[1] :], skip_special_tokens=True)
 
     return ask
+
+
+def _opened(content: Any) -> list[dict[str, Any]]:
+    """The parts of a message, its pictures out of their data addresses."""
+    from PIL import Image
+
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    parts = []
+    for part in content:
+        if part["type"] == "image_url":
+            data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+            part = {"type": "image", "image": Image.open(io.BytesIO(data)).convert("RGB")}
+        parts.append(part)
+    return parts
 
 
 def _first_line(error: Exception) -> str:

@@ -56,7 +56,9 @@ def plan(
     whole = (FRAMES - 1) / FPS
     names = [f"episode-{n:02}" for n in range(1, count + 1)] + [f"held-out-{n:02}" for n in range(1, held_out + 1)]
     return [
-        Episode(name, (opening, *(_shot(draw(rng, "any", cast=cast, styles=styles), whole, rng) for _ in range(scenes))))
+        Episode(
+            name, (opening, *(_shot(draw(rng, "any", cast=cast, styles=styles), whole, rng) for _ in range(scenes)))
+        )
         for name in names
     ]
 

@@ -1,0 +1,239 @@
+"""Footage becomes a dataset folder, and everything that was decided on the way is laid open.
+
+What was cut from a file stays in the folder; a second run decodes only what is new or changed, and then judges,
+captions and lists everything anew. Footage of several folders may come into one dataset, run by run.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from piying.config import ModelConfig
+from piying.data import cutting, dataset, decisions, describe, lists, record, review
+from piying.data.dataset import MEDIA, Clip, Member
+from piying.data.decisions import Decision
+from piying.data.footage import Unreadable
+from piying.data.lint import lint
+from piying.data.record import WORK, Cut, Record
+from piying.data.sources import Source, Survey
+from piying.errors import PiyingError, UsageError
+from piying.prompts.enhance import Ask
+from piying.prompts.reader import Reader
+
+SETTINGS = f"{WORK}/settings.json"
+_ATTEMPTS = 3  # failures of the captioner in a row, then it is left alone
+
+Tell = Callable[[str], None]
+Advance = Callable[[int], None]  # takes how many files are done
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    clips: tuple[Clip, ...]  # the kept ones
+    decisions: dict[str, Decision]
+    advice: dict[str, list[str]]
+    broken: tuple[str, ...]  # files of which nothing could be used, and why
+    notes: tuple[str, ...]
+    review: Path
+
+
+def prep(
+    found: Survey,
+    folder: Path,
+    model: str,
+    config: ModelConfig,
+    *,
+    frames: int | None = None,
+    reader: Reader | None = None,
+    captioner: Callable[[], Ask] | None = None,
+    tell: Tell,
+    advance: Advance,
+) -> Outcome:
+    """Cuts what is new in the footage and assembles the folder anew, for a model and its configuration.
+
+    `reader` counts the tokens of captions. The captioner is opened once there are clips without a caption.
+    Raises UsageError where the folder is something else, PiyingError where the disk refuses: the files that were
+    finished until then stay finished.
+    """
+    recipe = cutting.recipe(config, frames)
+    _make(folder)
+    dataset.write_whole(folder / SETTINGS, json.dumps({"model": model}))
+    for note in found.notes:
+        tell(note)
+    known = {entry.source: entry for entry in record.read_all(folder)}
+    taken = {entry.prefix for entry in known.values()}
+    for number, source in enumerate(found.sources, 1):
+        path = str(source.path.resolve())
+        stat = source.path.stat()
+        stamp, before = (stat.st_size, stat.st_mtime_ns), known.get(path)
+        if before and before.stamp == stamp and before.recipe == recipe.facts() and _whole(folder, before):
+            if before.captions != source.captions:
+                record.write(folder, replace(before, captions=source.captions))
+        else:
+            prefix = before.prefix if before else _prefix(source.episode, taken)
+            taken.add(prefix)
+            if before:
+                _discard(folder, before)
+            made = _cut(source, stamp, prefix, recipe, folder)
+            record.write(folder, made)
+            tell(f"{source.path}: " + "; ".join([f"{len(made.cuts)} clips" if made.cuts else "skipped", *made.faults]))
+        advance(number)
+    return assemble(folder, reader=reader, captioner=captioner, tell=tell, notes=found.notes)
+
+
+def assemble(
+    folder: Path,
+    *,
+    reader: Reader | None = None,
+    captioner: Callable[[], Ask] | None = None,
+    tell: Tell,
+    notes: Sequence[str] = (),
+) -> Outcome:
+    """Judges, captions and lists what was cut. Nothing is decoded for it but clips that are to be described."""
+    records, cast = record.read_all(folder), dataset.read_cast(folder)
+    gone = [
+        f"{entry.source} is no longer there; its clips stay" for entry in records if not Path(entry.source).exists()
+    ]
+    cuts = [cut for entry in records for cut in entry.cuts]
+    captions = _captions(folder, records)
+    found = decisions.judge(records, captions)
+    settled = decisions.overrule(folder, found)
+    missing = set(lists.arrange(folder, {cut.file: settled[cut.id].keep for cut in cuts}))
+    for cut in cuts:
+        if cut.file in missing:
+            settled[cut.id] = replace(settled[cut.id], keep=False, reasons=("gone: its file was deleted",))
+    if captioner:
+        bare = [cut for cut in cuts if settled[cut.id].keep and not settled[cut.id].captions]
+        _describe(folder, bare, cast, captioner, tell)
+        captions = _captions(folder, records)
+        found = {name: replace(decision, captions=tuple(captions[name])) for name, decision in found.items()}
+        for cut in bare:
+            settled[cut.id] = replace(settled[cut.id], captions=tuple(captions[cut.id]))
+    advice = {
+        cut.id: lint(settled[cut.id].captions, cast, reader, entry.source) if settled[cut.id].keep else []
+        for entry in records
+        for cut in entry.cuts
+    }
+    clips = [
+        _clip(cut, entry, settled[cut.id], cast) for entry in records for cut in entry.cuts if settled[cut.id].keep
+    ]
+    lists.write(folder, clips, cast)
+    decisions.write(folder, records, found, settled, advice)
+    broken = [entry.faults[0] for entry in records if not entry.cuts]
+    page = review.write(folder, records, settled, advice, [*notes, *gone])
+    return Outcome(tuple(clips), settled, advice, tuple(broken), (*notes, *gone), page)
+
+
+def model_of(folder: Path) -> str:
+    """The name of the model that a folder was made for. Raises UsageError where it is no dataset of ours."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        raise UsageError(f"{folder}: no dataset; make one with piying prep FOOTAGE --out {folder}")
+    return json.loads(path.read_text("utf-8"))["model"]
+
+
+def _make(folder: Path) -> None:
+    """The folder and those in it. Raises UsageError where another thing stands there, PiyingError as the disk says."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / WORK).is_dir())):
+        raise UsageError(f"out={folder}: exists already and was not made by piying prep; choose a new folder")
+    try:
+        for name in (WORK, MEDIA, lists.DROPPED, cutting.THUMBNAILS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PiyingError(f"out={folder}: cannot be written ({error.strerror})") from None
+
+
+def _cut(source: Source, stamp: tuple[int, int], prefix: str, recipe: cutting.Recipe, folder: Path) -> Record:
+    """What is cut from a file; a record without clips where it cannot be read."""
+    try:
+        return cutting.cut(source, stamp, prefix, recipe, folder)
+    except Unreadable as error:
+        return Record(
+            source=str(source.path.resolve()),
+            episode=source.episode,
+            stamp=stamp,
+            recipe=recipe.facts(),
+            prefix=prefix,
+            captions=source.captions,
+            faults=(str(error),),
+            cuts=(),
+        )
+
+
+def _discard(folder: Path, before: Record) -> None:
+    """The clips of a file that is cut anew, and what was decided of them."""
+    decisions.forget(folder, [cut.id for cut in before.cuts])
+    for cut in before.cuts:
+        for path in (folder / MEDIA / cut.file, folder / lists.DROPPED / cut.file):
+            path.unlink(missing_ok=True)
+        (folder / cutting.THUMBNAILS / f"{cut.id}.jpg").unlink(missing_ok=True)
+
+
+def _whole(folder: Path, entry: Record) -> bool:
+    """Whether all clips of a file are still there."""
+    places = (folder / MEDIA, folder / lists.DROPPED)
+    return all(any((place / cut.file).is_file() for place in places) for cut in entry.cuts)
+
+
+def _prefix(episode: str, taken: set[str]) -> str:
+    """A name for the clips of a file that no other file has."""
+    stem = "-".join(re.findall(r"[\w-]+", episode)) or "clip"
+    number, name = 2, stem
+    while name.lower() in {other.lower() for other in taken}:
+        name, number = f"{stem}-{number}", number + 1
+    return name
+
+
+def _captions(folder: Path, records: Sequence[Record]) -> dict[str, list[str]]:
+    """What was written about each clip: by people, else by a captioner."""
+    described = describe.kept(folder)
+    found = {}
+    for entry in records:
+        for cut in entry.cuts:
+            said = [caption.text for caption in entry.captions if caption.holds(cut.start, cut.end)]
+            found[cut.id] = said or [text for text in [described.get(cut.sha256)] if text]
+    return found
+
+
+def _describe(
+    folder: Path, bare: Sequence[Cut], cast: Sequence[Member], captioner: Callable[[], Ask], tell: Tell
+) -> None:
+    """Captions for clips that have none; where the captioner fails, what it wrote until then is kept."""
+    if not bare:
+        return
+    ask, pictures, failed = captioner(), list(describe.pictured(cast, folder)), 0
+    for number, cut in enumerate(bare, 1):
+        frames = describe.frames_of(folder / MEDIA / cut.file)
+        try:
+            caption = describe.describe(frames, pictures, ask)
+        except PiyingError as error:
+            failed += 1
+            tell(f"{cut.id}: {error}")
+            if failed == _ATTEMPTS:
+                tell(f"{len(bare) - number} clips are left without a caption; run it again once the captioner answers")
+                return
+            continue
+        failed = 0
+        describe.keep(folder, cut.sha256, caption)
+        tell(f"{cut.id}: {caption}")
+
+
+def _clip(cut: Cut, entry: Record, decision: Decision, cast: Sequence[Member]) -> Clip:
+    return Clip(
+        id=cut.id,
+        media=f"{MEDIA}/{cut.file}",
+        frames=cut.frames,
+        fps=float(entry.recipe["fps"]),
+        size=cut.size,
+        captions=decision.captions,
+        episode=entry.episode,
+        sha256=cut.sha256,
+        names=lists.names_in(decision.captions, cast),
+        source=entry.source,
+        start=cut.start,
+        end=cut.end,
+    )

@@ -1,0 +1,67 @@
+"""Clips that show again what an earlier clip showed: openings, recaps, the same file twice.
+
+A clip is a repeat where most of its looks are found again in another shot, in step with time. F frames; looks are
+difference hashes, bool [F 256].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_SAMPLES = 7  # looks of a clip that are searched for
+_UNLIKE = 0.2  # of the bits that are set in either of two looks; an even wall sets none
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A clip to be compared."""
+
+    id: str
+    shot: str  # parts of one shot are never repeats of each other
+    looks: np.ndarray
+
+
+def repeats(clips: Sequence[Seen]) -> dict[str, str]:
+    """The id of each repeat, with the first clip that showed the same. A clip is compared with all before it, but a
+    picture with pictures alone."""
+    found: dict[str, str] = {}
+    for moving in (False, True):
+        kind = [clip for clip in clips if (len(clip.looks) > 1) == moving]
+        if kind:
+            found |= _among(kind)
+    return found
+
+
+def _among(clips: Sequence[Seen]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    looks = np.concatenate([clip.looks for clip in clips]).astype(np.float32)
+    ends = np.cumsum([len(clip.looks) for clip in clips])
+    for number, clip in enumerate(clips):
+        begin = ends[number] - len(clip.looks)
+        middle = _alike(clip.looks[len(clip.looks) // 2][None], looks[:begin])[0]
+        for candidate in np.unique(np.searchsorted(ends, np.flatnonzero(middle), side="right")):
+            other = clips[candidate]
+            if other.id not in found and other.shot != clip.shot and _again(clip.looks, other.looks):
+                found[clip.id] = other.id
+                break
+    return found
+
+
+def _again(clip: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the looks of a clip are looks of the other, as far apart as there, give or take a frame."""
+    at = np.unique(np.linspace(0, len(clip) - 1, _SAMPLES).round().astype(int))
+    alike = np.pad(_alike(clip[at], other.astype(np.float32)), ((0, 0), (1, 1)))
+    alike = alike[:, :-2] | alike[:, 1:-1] | alike[:, 2:]
+    for offset in range(-(len(clip) // 2), len(other) - len(clip) // 2):
+        inside = np.flatnonzero((at + offset >= 0) & (at + offset < len(other)))
+        if 2 * len(inside) > len(at) and alike[inside, at[inside] + offset].all():
+            return True
+    return False
+
+
+def _alike(few: np.ndarray, many: np.ndarray) -> np.ndarray:
+    """Which looks are the same picture to an eye, bool [S F]; `many` are float32 zeros and ones."""
+    both = few.astype(np.float32) @ many.T
+    either = few.sum(1)[:, None] + many.sum(1) - both
+    return (either > 0) & (either - both <= _UNLIKE * either)
