@@ -55,7 +55,7 @@ class Bars:
 
     def _margins(self, dark: np.ndarray) -> tuple[float, float]:
         lit = np.flatnonzero(dark < _ALWAYS * max(self._seen, 1))
-        bar = min(lit[0], len(dark) - 1 - lit[-1]) if len(lit) else 0
+        bar = int(min(lit[0], len(dark) - 1 - lit[-1])) if len(lit) else 0
         if not 0 < bar < _HALF * len(dark):
             return 0.0, 1.0
         return (bar + 1) / len(dark), 1 - (bar + 1) / len(dark)

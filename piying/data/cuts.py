@@ -4,6 +4,7 @@ A shot detector of two measures and one rule, on the pictures that PyAV decodes 
 imports OpenCV for it. Pictures are uint8 [h w 3], all of the small LOOK; F is frames.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,23 @@ LOOK = (36, 64)
 _FLOOR = 0.12  # of difference: less is never a cut
 _STANDS_OUT = 1.7  # times what else happens about then
 _ABOUT = 0.5  # seconds to each side
+_FLASH = 2  # pictures: what is as before after so many was no cut
 _DARK = 14  # of 255: pictures that are nothing but dark or one colour part two shots that fade
 _FLAT = 3
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A picture as it is compared."""
+
+    places: np.ndarray  # int16 [h w 3]
+    colours: np.ndarray  # the share of each of 4x4x4 colours
+
+    def unlike(self, other: "Glance") -> float:
+        """0 to 1: half of it the colours wherever they stand, half what stands where."""
+        colours = np.abs(self.colours - other.colours).sum() / 2
+        places = np.abs(self.places - other.places).mean() / 255
+        return float(colours + min(1.0, 3 * places)) / 2
 
 
 class Shots:
@@ -21,28 +37,34 @@ class Shots:
 
     def __init__(self) -> None:
         self._times: list[float] = []
-        self._steps: list[float] = []  # difference to the picture before
-        self._leaps: list[float] = []  # from the picture before to two pictures on: small where something flashed
+        self._steps: list[list[float]] = []  # how unlike a picture is the one before, the second, the third before it
         self._blank: list[bool] = []
-        self._recent: list[np.ndarray] = []
+        self._recent: list[Glance] = []  # the last one first
 
     def see(self, time: float, picture: np.ndarray) -> None:
         """`time` is in seconds."""
+        seen = glance(picture)
         self._times.append(time)
-        self._steps.append(difference(self._recent[-1], picture) if self._recent else 0.0)
-        self._recent = [*self._recent[-3:], picture]
-        if len(self._times) > 3:
-            self._leaps.append(difference(self._recent[0], picture))
+        self._steps.append([seen.unlike(before) for before in self._recent])
+        self._recent = [seen, *self._recent[:_FLASH]]
         luma = picture.mean(-1)
         self._blank.append(bool(luma.std() < _FLAT or np.quantile(luma, 0.99) < _DARK))
 
     def shots(self) -> list[tuple[int, int]]:
         """The first picture of each shot and the first after it; blank pictures at the ends of shots are left out."""
-        steps, count = np.array(self._steps), len(self._times)
-        leaps = np.array([0.0, *self._leaps, *self._steps[max(count - 2, 1) :]])  # at the end there is no two on
-        cuts = [i for i in range(1, count) if _is_cut(i, steps, leaps, self._about())]
-        edges = sorted({0, count, *cuts})
+        count, about = len(self._times), self._about()
+        steps = np.array([step[0] if step else 0.0 for step in self._steps])
+        edges = [0, *(i for i in range(1, count) if self._is_cut(i, steps, about)), count]
         return [shot for edge in pairwise(edges) for shot in self._lit(*edge)]
+
+    def _is_cut(self, i: int, steps: np.ndarray, about: int) -> bool:
+        """Whether a step is large, larger than all about it but perhaps two, which may be cuts too, and lasts."""
+        others = np.delete(steps[max(i - about, 1) : i + about + 1], min(i - 1, about))
+        usual = np.sort(others)[-3] if len(others) > 2 else 0.0
+        if steps[i] <= max(_FLOOR, _STANDS_OUT * usual):
+            return False
+        after = [self._steps[i + n][n] for n in range(1, _FLASH + 1) if i + n < len(steps)]
+        return min(self._steps[i] + after) > max(_FLOOR, 0.5 * steps[i])
 
     def _about(self) -> int:
         """How many pictures to each side are compared."""
@@ -61,11 +83,8 @@ class Shots:
         return parts or [(begin, end)]  # all blank: one shot, to be judged as such
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> float:
-    """How unlike two pictures are, 0 to 1: half of it their colours wherever they stand, half what stands where."""
-    colours = np.abs(_colours(a) - _colours(b)).sum() / 2
-    places = np.abs(a.astype(np.int16) - b).mean() / 255
-    return float(colours + min(1.0, 3 * places)) / 2
+def glance(picture: np.ndarray) -> Glance:
+    return Glance(picture.astype(np.int16), _colours(picture))
 
 
 def _colours(picture: np.ndarray) -> np.ndarray:
@@ -80,10 +99,3 @@ def _colours(picture: np.ndarray) -> np.ndarray:
         weight = np.where(bits, above, 1 - above).prod(1)
         shares += np.bincount((lower + bits) @ [16, 4, 1], weight, 64)
     return shares / len(shade)
-
-
-def _is_cut(i: int, steps: np.ndarray, leaps: np.ndarray, about: int) -> bool:
-    """Whether a step is large, larger than all about it but perhaps two, which may be cuts too, and lasts."""
-    others = np.delete(steps[max(i - about, 1) : i + about + 1], min(i - 1, about))
-    usual = np.sort(others)[-3] if len(others) > 2 else 0.0
-    return bool(steps[i] > max(_FLOOR, _STANDS_OUT * usual) and leaps[i] > max(_FLOOR, 0.5 * steps[i]))

@@ -24,11 +24,12 @@ _FRAMES = 4
 _LARGEST = 512  # pixels of a side
 _TASK = """\
 You are shown frames of a short silent video in their order. Describe the video in one English paragraph of at most \
-100 words and write nothing else: who or what is to be seen and what it does from the first frame to the last, the place, \
-the light, the style of the picture, and what the camera does. Tell only what the eye sees."""
+100 words and write nothing else: who or what is to be seen and what it does from the first frame to the last, the \
+place, the light, the style of the picture, and what the camera does. Tell only what the eye sees."""
 _CAST = """\
 Before the frames you are shown who may appear, each with a name. Where one of them appears in the frames, say the \
-name exactly as it is given, and do not describe how this one looks or is dressed: the name says it. Name nobody else."""
+name exactly as it is given, and do not describe how this one looks or is dressed: the name says it. Name nobody \
+else."""
 
 
 def describe(frames: np.ndarray, cast: Sequence[tuple[Member, np.ndarray]], ask: Ask) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import Image
 
 from piying.data.tones import TRANSFERS, to_screen
@@ -33,6 +33,7 @@ class Picture:
     time: float  # seconds from the first
     frame: av.VideoFrame
     pixel: Fraction  # width of a pixel over its height
+    scalers: dict[tuple[int, int], VideoReformatter]  # one for each size: setting one up takes longer than using it
 
     @property
     def size(self) -> tuple[int, int]:
@@ -46,14 +47,19 @@ class Picture:
         height, width = size if turns % 2 == 0 else size[::-1]
         deep = frame.color_trc in TRANSFERS
         guessed = Colorspace.ITU709 if frame.colorspace == _UNTOLD and frame.height >= 720 else None
-        pixels = frame.reformat(
-            width=width,
-            height=height,
-            format="rgb48le" if deep else "rgb24",
-            src_colorspace=guessed,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=EXACT,
-        ).to_ndarray()
+        pixels = (
+            self.scalers.setdefault(size, VideoReformatter())
+            .reformat(
+                frame,
+                width=width,
+                height=height,
+                format="rgb48le" if deep else "rgb24",
+                src_colorspace=guessed,
+                dst_color_range=ColorRange.JPEG,
+                interpolation=EXACT,
+            )
+            .to_ndarray()
+        )
         return np.rot90(to_screen(pixels, frame.color_trc) if deep else pixels, turns)
 
 
@@ -80,7 +86,7 @@ class Footage:
         rate = float(stream.average_rate or RATE)
         pixel = stream.sample_aspect_ratio or Fraction(1)
         start, time, number, broken, interlaced = 0.0, 0.0, 0, 0, 0
-        packets = file.demux(stream)
+        packets, scalers = file.demux(stream), dict[tuple[int, int], VideoReformatter]()
         while True:
             try:
                 packet = next(packets, None)
@@ -102,7 +108,7 @@ class Footage:
                 time = max(time, at - start)  # stamps that run back are not believed
                 number += 1
                 interlaced += frame.interlaced_frame
-                yield Picture(time, frame, pixel)
+                yield Picture(time, frame, pixel, scalers)
         if not number:
             raise Unreadable(f"{self.path}: holds no picture that can be decoded; fetch it again")
         self._tell(time + 1 / rate, file.duration, broken, interlaced / number)

@@ -15,6 +15,7 @@ _BRIGHT = 170
 _LOWER = 0.55  # subtitles lie below this share of the height
 _CLEARLY = 2  # of 255: more than the noise of an encoder on an even wall
 _STROKES = 9  # in a row of writing
+_UPRIGHT = 0.6  # of its columns of strokes go through from its top to its foot
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def _strokes(light: np.ndarray) -> np.ndarray:
 
 
 def _is_line(strokes: np.ndarray) -> bool:
-    """Whether some rows together hold many strokes, and the rows above and below hold few."""
+    """Whether some rows together hold many strokes that are not all upright, as those of windows and fences are, and
+    the rows above and below hold few."""
     begins = strokes & ~np.pad(strokes, ((0, 0), (1, 0)))[:, :-1]
     rows = begins.sum(1)
     tall = len(rows) / (1 - _LOWER)
@@ -86,6 +88,8 @@ def _is_line(strokes: np.ndarray) -> bool:
         margin = max(int(0.02 * tall), 1)
         above, below = rows[max(start - 2 * margin, 0) : max(start - margin, 0)], rows[end + margin : end + 2 * margin]
         quiet = max(above.mean() if len(above) else 0, below.mean() if len(below) else 0) < 0.3 * rows[start:end].mean()
-        if 0.02 * tall <= end - start <= 0.14 * tall and quiet:
+        line = strokes[start + 1 : end - 1] if end - start > 4 else strokes[start:end]
+        upright = line.all(0).sum() / max(line.any(0).sum(), 1)
+        if 0.02 * tall <= end - start <= 0.14 * tall and quiet and upright < _UPRIGHT:
             return True
     return False

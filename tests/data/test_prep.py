@@ -1,0 +1,338 @@
+import csv
+import errno
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chat_server import completion
+from films import film, shot
+from PIL import Image
+from test_footage import sound
+
+from piying.config import NANO
+from piying.data import cutting, dataset, sources
+from piying.data.footage import scaled
+from piying.data.prep import prep
+from piying.errors import PiyingError, UsageError
+from piying.prompts.endpoint import endpoint
+from piying.video import read_frames, read_image
+
+SIZE = (48, 64)
+TOY = replace(NANO, size=SIZE, frames=17)
+
+
+@pytest.fixture
+def footage(tmp_path):
+    """Two episodes with one opening; the first ends in a shot of 3 frames, the second is told in two languages."""
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    opening = shot(1, 34)
+    film(folder / "ep1.mkv", np.concatenate([opening, shot(2, 40), shot(3, 104), shot(4, 3)]))
+    film(folder / "ep2.mkv", np.concatenate([opening, shot(5, 34)]))
+    (folder / "ep1.txt").write_text("a boat\n")
+    (folder / "ep2.en.txt").write_text("0 - 2.1 titles\n2.1 - 4.3 DaWa runs\n")
+    (folder / "ep2.zh.txt").write_bytes("2.1 - 4.3 大娃在跑\n".encode("gb18030"))
+    return folder
+
+
+class Run:
+    """One run and what it said."""
+
+    def __init__(self, footage, out, **options):
+        self.told: list[str] = []
+        self.done: list[int] = []
+        options = {"config": TOY, **options}
+        found = sources.survey(footage, out)
+        self.outcome = prep(found, out, "nano", tell=self.told.append, advance=self.done.append, **options)
+        self.kept = [clip.id for clip in self.outcome.clips]
+        self.dropped = {
+            name: [reason.partition(":")[0] for reason in one.reasons]
+            for name, one in self.outcome.decisions.items()
+            if not one.keep
+        }
+
+
+def table(out):
+    text = (out / "clips.csv").read_text("utf-8-sig")
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def edit(out, change):
+    rows = [{**row, **change.get(row["id"], {})} for row in table(out)]
+    with (out / "clips.csv").open("w", encoding="gb18030", newline="") as file:  # as a spreadsheet may save it
+        written = csv.DictWriter(file, rows[0].keys(), delimiter=";")
+        written.writeheader()
+        written.writerows(rows)
+
+
+def test_footage_becomes_clips_with_captions(footage, tmp_path):
+    run = Run(footage, out := tmp_path / "ds")
+    assert run.kept == ["ep1-0001", "ep1-0002", "ep1-0003", "ep1-0004", "ep1-0005", "ep2-0002"]
+    assert run.dropped == {"ep1-0006": ["short"], "ep2-0001": ["repeat"]}
+    assert run.done == [1, 2]
+    found = {clip.id: clip for clip in dataset.read(out).clips}
+    assert [found[name].frames for name in run.kept] == [17, 17, 17, 17, 17, 17]
+    assert found["ep1-0004"].start == pytest.approx(74 / 16 + 17 / 8)  # a long shot goes on in further clips
+    assert found["ep2-0002"].captions == ("DaWa runs", "大娃在跑") and found["ep2-0002"].episode == "ep2"
+    assert found["ep1-0002"].captions == ("a boat",) and found["ep1-0002"].size == SIZE
+
+
+def test_frames_are_those_of_their_moments(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    for name, frames in (("ep1-0002", shot(2, 40)), ("ep1-0004", shot(3, 104)[34:])):
+        clip = read_frames(out / "media" / f"{name}.mp4").astype(int)
+        assert np.abs(clip - frames[: 2 * 17 : 2]).mean() < 6  # every other one, for half the rate
+        assert np.abs(clip - frames[1 : 2 * 17 : 2]).mean() > np.abs(clip - frames[: 2 * 17 : 2]).mean()
+
+
+def test_a_varying_rate_is_followed_by_time(tmp_path):
+    """The square stands at its time in the film, though the film holds fewer and fewer pictures a second."""
+    times = np.cumsum([0] + [40] * 25 + [80] * 13 + [160] * 8)
+    ground = shot(1, 1, step=0)[0]
+    frames = np.repeat(ground[None], len(times), 0)
+    for frame, time in zip(frames, times, strict=True):
+        frame[:, :, :] = 90
+        frame[20:30, time // 80 : time // 80 + 10] = 250
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    film(folder / "a.mkv", frames, times=times)
+    Run(folder, out := tmp_path / "ds", config=replace(TOY, frames=25))
+    for n, picture in enumerate(read_frames(out / "media" / "a-0001.mp4")):
+        nearest = times[np.abs(times - 125 * n).argmin()]
+        assert abs(np.flatnonzero(picture[25, :, 0] > 200)[0] - nearest // 80) <= 1
+
+
+def test_lists_for_other_trainers_say_the_same(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    dataset.write_cast(out, [dataset.Member(id="dawa", token="DaWa", aliases=("大娃",))])
+    edit(out, {"ep2-0002": {"caption": "大娃在跑"}})
+    run = Run(footage, out)
+    assert run.outcome.clips[-1].names == ("dawa",) and run.outcome.clips[-1].captions == ("大娃在跑",)
+    rows = [json.loads(line) for line in (out / "metadata.jsonl").read_text("utf-8").splitlines()]
+    assert rows[-1] == {"file_name": "media/ep2-0002.mp4", "text": "DaWa 在跑"}
+    prompts = (out / "prompts.txt").read_text("utf-8").splitlines()
+    videos = (out / "videos.txt").read_text("utf-8").splitlines()
+    assert list(zip(videos, prompts, strict=True)) == [(row["file_name"], row["text"]) for row in rows]
+    assert (out / "media" / "ep2-0002.txt").read_text("utf-8") == "DaWa 在跑\n"
+    assert [entry.captions[0].text for entry in sources.survey(out, tmp_path / "other").sources] == prompts
+
+
+def test_a_second_run_decodes_nothing(footage, tmp_path, monkeypatch):
+    first = Run(footage, out := tmp_path / "ds")
+    before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def never(*arguments):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(cutting, "cut", never)
+    assert Run(footage, out).outcome == first.outcome
+    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_only_what_is_new_or_changed_is_decoded(footage, tmp_path, monkeypatch):
+    Run(footage, out := tmp_path / "ds")
+    film(footage / "ep2.mkv", np.concatenate([shot(1, 34), shot(6, 34), shot(7, 34)]))
+    film(footage / "ep3.mkv", shot(8, 34))
+    cut, decoded = cutting.cut, []
+
+    def counted(source, *arguments):
+        decoded.append(source.path.name)
+        return cut(source, *arguments)
+
+    monkeypatch.setattr(cutting, "cut", counted)
+    run = Run(footage, out)
+    assert decoded == ["ep2.mkv", "ep3.mkv"]
+    assert run.kept[-3:] == ["ep2-0002", "ep2-0003", "ep3-0001"]
+    assert np.abs(read_frames(out / "media" / "ep2-0003.mp4").astype(int) - shot(7, 34)[::2]).mean() < 6
+
+
+def test_another_length_cuts_anew(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    run = Run(footage, out, frames=9)
+    assert {clip.frames for clip in run.outcome.clips} == {9}
+    assert {path.stem for path in (out / "media").glob("*.mp4")} == set(run.kept)
+
+
+def test_decisions_in_the_table_hold_and_may_be_taken_back(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    change = {
+        "ep1-0001": {"keep": "no"},
+        "ep1-0006": {"keep": "Yes"},
+        "ep1-0002": {"caption": "a red boat\n红船"},
+        "ep1-0003": {"caption": ""},
+    }
+    edit(out, change)
+    for _ in range(2):  # and they hold when it is run once more
+        run = Run(footage, out)
+        assert run.kept == ["ep1-0002", "ep1-0003", "ep1-0004", "ep1-0005", "ep1-0006", "ep2-0002"]
+        assert run.outcome.clips[0].captions == ("a red boat", "红船") and run.outcome.clips[1].captions == ()
+        assert run.outcome.advice["ep1-0003"] == ["no caption"]
+        assert (out / "dropped" / "ep1-0001.mp4").is_file() and (out / "media" / "ep1-0006.png").is_file()
+        assert run.outcome.clips[4].frames == 1 and "ep1-0001" not in (out / "videos.txt").read_text()
+        assert {row["id"]: row["keep"] for row in table(out)}["ep1-0006"] == "yes"
+    edit(out, {"ep1-0001": {"keep": "yes"}, "ep1-0002": {"caption": "a boat"}})
+    run = Run(footage, out)
+    assert "ep1-0001" in run.kept and run.outcome.clips[1].captions == ("a boat",)
+
+
+def test_new_captions_come_where_nobody_edited(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0002": {"caption": "a red boat"}})
+    (footage / "ep1.txt").write_text("a ship")
+    captions = {clip.id: clip.captions for clip in Run(footage, out).outcome.clips}
+    assert captions["ep1-0001"] == ("a ship",) and captions["ep1-0002"] == ("a red boat",)
+
+
+def test_a_table_that_cannot_be_meant_is_refused_and_kept(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0001": {"keep": "perhaps"}})
+    before = (out / "clips.csv").read_bytes()
+    with pytest.raises(UsageError, match=r"clips\.csv: keep=perhaps of ep1-0001: write yes or no"):
+        Run(footage, out)
+    assert (out / "clips.csv").read_bytes() == before
+    (out / "clips.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match=r"clips\.csv: lacks the column id"):
+        Run(footage, out)
+
+
+def test_the_review_shows_every_clip_and_why(footage, tmp_path):
+    (footage / "broken & lost.mp4").write_bytes(b"nothing")
+    run = Run(footage, out := tmp_path / "ds")
+    page = run.outcome.review.read_text("utf-8")
+    for name, decision in run.outcome.decisions.items():
+        assert page.count(f'id="{name}"') == 1 and f'src="review/{name}.jpg"' in page
+        with Image.open(out / "review" / f"{name}.jpg") as thumbnail:
+            assert thumbnail.size[1] == 48
+        folder = "media" if decision.keep else "dropped"
+        assert f'href="{folder}/{name}.' in page and all(reason in page for reason in decision.reasons)
+    assert "6 of 8 clips are kept" in page and "大娃在跑" in page
+    assert "broken &amp; lost.mp4: not a video" in page and "broken & lost" not in page
+    assert "ep2.zh.txt: read as gb18030" in page
+
+
+def test_broken_files_are_skipped_and_the_rest_goes_on(footage, tmp_path):
+    whole = (footage / "ep2.mkv").read_bytes()
+    (footage / "cut.mkv").write_bytes(whole[: len(whole) // 2])
+    (footage / "empty.mp4").touch()
+    sound(footage / "song.m4a")
+    (footage / "picture.jpg").write_bytes(b"no picture")
+    run = Run(footage, tmp_path / "ds")
+    assert len(run.outcome.broken) == 3 and run.done == list(range(1, 7))
+    assert {Path(line.partition(":")[0]).name for line in run.outcome.broken} == {
+        "empty.mp4",
+        "song.m4a",
+        "picture.jpg",
+    }
+    assert any("cut.mkv: " in line and "cut off: " in line for line in run.told)
+    assert "ep1-0002" in run.kept
+
+
+def test_letterbox_portrait_and_still_pictures(tmp_path):
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    framed = np.pad(shot(1, 34), ((0, 0), (12, 12), (0, 0), (0, 0)))
+    film(folder / "letterbox.mkv", framed)
+    film(folder / "portrait.mkv", shot(2, 34, size=(112, 64)))
+    Image.fromarray(shot(3, 1, size=(96, 128))[0]).save(folder / "picture.png")
+    run = Run(folder, out := tmp_path / "ds")
+    letterbox, picture, portrait = sorted(run.outcome.clips, key=lambda clip: clip.id)
+    assert letterbox.size == SIZE and picture.size == SIZE and picture.frames == 1
+    assert portrait.size[0] > portrait.size[1] and portrait.size[0] % 16 == portrait.size[1] % 16 == 0
+    found = read_frames(out / letterbox.media)
+    assert found[:, 0].mean() > 40 and np.abs(found.astype(int) - shot(1, 34)[::2]).mean() < 20
+    assert read_image(out / picture.media).shape == (*SIZE, 3)
+    assert (
+        picture.media not in (out / "videos.txt").read_text() and picture.media in (out / "metadata.jsonl").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (np.full((34, *SIZE, 3), 128, np.uint8), "blank"),
+        (shot(1, 1).repeat(34, 0), "frozen"),
+        (np.stack([scaled(frame, (22, 30)) for frame in shot(1, 34)]), "small"),
+        (shot(1, 3), "short"),
+    ],
+    ids=["blank", "frozen", "small", "short"],
+)
+def test_what_speaks_against_a_clip_is_told(tmp_path, frames, reason):
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    film(folder / "a.mkv", frames)
+    run = Run(folder, tmp_path / "ds")
+    assert run.kept == [] and run.dropped == {"a-0001": [reason]}
+
+
+def test_a_full_disk_loses_nothing_that_was_done(footage, tmp_path, monkeypatch):
+    save, written = cutting.Video.save, []
+
+    def full(self, path):
+        if len(written) == 6:
+            raise PiyingError(f"{path}: cannot be written ({os.strerror(errno.ENOSPC)}); nothing was left there")
+        written.append(path)
+        return save(self, path)
+
+    monkeypatch.setattr(cutting.Video, "save", full)
+    with pytest.raises(PiyingError, match=r"ep2-0002\.mp4: cannot be written \(No space left on device\)"):
+        Run(footage, out := tmp_path / "ds")
+    monkeypatch.setattr(cutting.Video, "save", save)
+    cut, decoded = cutting.cut, []
+    monkeypatch.setattr(cutting, "cut", lambda source, *rest: (decoded.append(source.path.name), cut(source, *rest))[1])
+    assert len(Run(footage, out).kept) == 6 and decoded == ["ep2.mkv"]
+
+
+def test_footage_of_several_folders_comes_into_one_dataset(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    more = tmp_path / "more"
+    more.mkdir()
+    film(more / "ep1.mkv", shot(9, 34))
+    (footage / "ep2.mkv").unlink()
+    run = Run(more, out)
+    assert run.kept[-1] == "ep2-0002" and "ep1-2-0001" in run.kept
+    assert run.outcome.notes == (f"{footage.resolve()}/ep2.mkv is no longer there; its clips stay",)
+
+
+def test_a_folder_of_something_else_is_left_alone(footage, tmp_path):
+    out = tmp_path / "ds"
+    out.mkdir()
+    (out / "diary.txt").write_text("mine")
+    with pytest.raises(UsageError, match="exists already and was not made by piying prep"):
+        Run(footage, out)
+    assert os.listdir(out) == ["diary.txt"]
+
+
+def test_clips_without_captions_are_described_once(footage, tmp_path, server):
+    (footage / "ep1.txt").unlink()
+    Run(footage, out := tmp_path / "ds")
+    assert server.received == []
+    Image.fromarray(shot(5, 1)[0]).save(out / "dawa.png")
+    dataset.write_cast(out, [dataset.Member(id="dawa", token="DaWa", references=("dawa.png",))])
+    server.body = completion("<think>hm</think> A square moves\nover a wall. ")
+    ask = endpoint(server.address, "see", option="captioner")
+    run = Run(footage, out, captioner=lambda: ask)
+    captions = {clip.id: clip.captions for clip in run.outcome.clips}
+    assert captions["ep1-0001"] == ("A square moves over a wall.",) and captions["ep2-0002"] == (
+        "DaWa runs",
+        "大娃在跑",
+    )
+    assert len(server.received) == 5  # the kept clips of ep1
+    parts = server.received[0][2]["messages"][0]["content"]
+    assert sum(part["type"] == "image_url" for part in parts) == 1 + 4
+    assert any(part.get("text") == "This is DaWa:" for part in parts)
+    again = Run(footage, out, captioner=lambda: ask)
+    assert len(server.received) == 5 and again.outcome.clips == run.outcome.clips
+
+
+def test_a_captioner_that_fails_stops_nothing_but_itself(footage, tmp_path, server):
+    (footage / "ep1.txt").unlink()
+    server.status, server.body = 500, b"{}"
+    ask = endpoint(server.address, "see", option="captioner")
+    run = Run(footage, tmp_path / "ds", captioner=lambda: ask)
+    assert len(server.received) == 3 and len(run.kept) == 6
+    assert any(line.startswith(f"ep1-0001: captioner={server.address}: answers 500") for line in run.told)
+    assert any(line.startswith("2 clips are left without a caption") for line in run.told)

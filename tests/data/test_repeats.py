@@ -1,0 +1,56 @@
+import numpy as np
+from films import shot
+
+from piying.data.repeats import Seen, repeats
+from piying.data.scores import look
+
+
+def seen(name, frames, shot_name=None):
+    return Seen(name, shot_name or name, np.stack([look(frame) for frame in frames]))
+
+
+def clips(*numbers, frames=17):
+    return [seen(f"{place}", shot(number, frames)) for place, number in enumerate(numbers)]
+
+
+def test_the_second_of_two_equal_clips_is_a_repeat_of_the_first():
+    assert repeats(clips(1, 2, 1, 3, 2, 1)) == {"2": "0", "4": "1", "5": "0"}
+
+
+def test_a_repeat_that_begins_later_is_one_too():
+    film = shot(1, 40, size=(96, 144), step=3)
+    first, later = seen("first", film[:33]), seen("later", film[10:27])
+    assert repeats([first, later]) == {"later": "first"}
+
+
+def test_a_repeat_with_noise_and_less_light_is_one_too():
+    film = shot(1, 17, size=(96, 144))
+    noise = np.random.default_rng(0).normal(0, 6, film.shape)
+    again = np.clip(0.9 * film + noise, 0, 255).astype(np.uint8)
+    assert repeats([seen("a", film), seen("b", again)]) == {"b": "a"}
+
+
+def test_parts_of_one_shot_are_no_repeats_of_each_other():
+    still = shot(1, 34, step=0)
+    assert repeats([seen("a", still[:17], "shot"), seen("b", still[17:], "shot")]) == {}
+    assert repeats([seen("a", still[:17], "shot"), seen("b", still[17:], "another")]) == {"b": "a"}
+
+
+def test_the_same_place_with_another_motion_is_no_repeat():
+    """A large figure that goes the other way."""
+    ground = shot(1, 17, size=(96, 144), step=0)
+    right, left = ground.copy(), ground.copy()
+    for f in range(17):
+        for film, x in ((right, 4 + 5 * f), (left, 100 - 5 * f)):
+            film[f, 20:80, x : x + 40] = (240, 240, 230)
+    assert repeats([seen("a", right), seen("b", left)]) == {}
+
+
+def test_a_picture_is_compared_with_pictures_alone():
+    film = shot(1, 17)
+    assert repeats([seen("film", film), seen("picture", film[:1]), seen("again", film[:1])]) == {"again": "picture"}
+
+
+def test_even_walls_are_no_repeats():
+    walls = [np.full((9, 48, 64, 3), shade, np.uint8) for shade in (90, 180)]
+    assert repeats([seen("a", walls[0]), seen("b", walls[1])]) == {}
