@@ -16,6 +16,7 @@ from piying.video import read_image
 
 REFERENCES = "references"
 _NAME = re.compile(r"(?<![\w'’])[A-Z][a-z]*(?:[A-Z][a-z]*)*(?:[ -][A-Z][a-z]+)*(?![\w])")
+_PARTICLES = set("的在和与是了着正从向往把被里上中")  # what stands beside names and hardly in them
 _FEWEST = 2  # clips that a name must stand in to be proposed
 _TOGETHER = 0.8  # of the clips of either: two names that stand together so often are one in two languages
 
@@ -122,7 +123,7 @@ def _grams(texts: Mapping[str, str]) -> dict[str, set[str]]:
             for size in (2, 3, 4):
                 for start in range(len(run) - size + 1):
                     found.setdefault(run[start : start + size], set()).add(clip)
-    return {gram: where for gram, where in found.items() if len(where) >= _FEWEST}
+    return {gram: where for gram, where in found.items() if len(where) >= _FEWEST and not set(gram) & _PARTICLES}
 
 
 def _strange(texts: Mapping[str, str], strange: set[str], paired: Iterable[str]) -> list[Proposal]:
@@ -137,11 +138,14 @@ def _strange(texts: Mapping[str, str], strange: set[str], paired: Iterable[str])
 
 
 def _names(caption: str) -> Iterable[tuple[str, bool]]:
-    """Words with a capital, and whether one only begins a sentence. DaWa is a name wherever it stands."""
+    """Words with a capital, and whether they only begin a sentence. DaWa is a name wherever it stands; of Then Snake
+    Lady the first word may be none."""
     for match in _NAME.finditer(caption):
         before = caption[: match.start()].rstrip(" \"'“‘(")
-        inner = re.search(r"[a-z][A-Z]|[ -][A-Z]", match[0]) is not None
-        yield match[0], not inner and (not before or before[-1] in ".!?:。！？：")
+        begins = not before or before[-1] in ".!?:\n。！？："
+        yield match[0], begins and re.search(r"[a-z][A-Z]", match[0]) is None
+        if begins and " " in match[0]:
+            yield match[0].partition(" ")[2], True
 
 
 def _copy(folder: Path, member: Member, picture: Path) -> str:

@@ -26,7 +26,7 @@ BLANK = 4  # of contrast
 FROZEN = 0.02  # of motion: less than the noise of an encoder
 WRITTEN = 0.3  # of the pictures
 BLURRED = 0.2  # of the usual sharpness of the footage
-ENLARGED = 2.0
+ENLARGED = 2.5  # times
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,7 @@ def test_letterbox_portrait_and_still_pictures(tmp_path):
     [
         (np.full((34, *SIZE, 3), 128, np.uint8), "blank"),
         (shot(1, 1).repeat(34, 0), "frozen"),
-        (np.stack([scaled(frame, (22, 30)) for frame in shot(1, 34)]), "small"),
+        (np.stack([scaled(frame, (18, 24)) for frame in shot(1, 34)]), "small"),
         (shot(1, 3), "short"),
     ],
     ids=["blank", "frozen", "small", "short"],
