@@ -94,7 +94,7 @@ def proposals(clips: Sequence[Clip], cast: Sequence[Member], reader: Reader | No
     found: list[Proposal] = []
     paired: list[str] = []
     for name, where in latin.items():
-        alike = {gram: len(where & there) / len(where | there) for gram, there in grams.items()}
+        alike = {gram: len(where & there) / len(where | there) for gram, there in grams.items() if gram not in paired}
         best = max(alike, key=lambda gram: (alike[gram], len(gram)), default="")
         aliases = (best,) if best and alike[best] >= _TOGETHER else ()
         paired += aliases

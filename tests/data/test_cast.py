@@ -106,6 +106,11 @@ def test_names_with_capitals_are_proposed_with_what_stands_beside_them():
     assert found == [Proposal("DaWa", ("大娃",), 3), Proposal("Snake Lady", ("蛇夫人",), 3)]
 
 
+def test_two_who_are_always_together_are_told_apart():
+    said = ("DaWa and ErWa sit", "大娃和二娃坐着"), ("DaWa and ErWa run", "大娃和二娃在跑")
+    assert proposals(clips(*said), [], None) == [Proposal("DaWa", ("大娃",), 2), Proposal("ErWa", ("二娃",), 2)]
+
+
 def test_who_has_a_name_is_not_proposed():
     assert proposals(clips(("a DaWa runs", "大娃跑"), ("DaWa sits", "大娃坐")), [DAWA], None) == []
 

@@ -150,11 +150,21 @@ def test_only_what_is_new_or_changed_is_decoded(footage, tmp_path, monkeypatch):
     assert np.abs(read_frames(out / "media" / "ep2-0003.mp4").astype(int) - shot(7, 34)[::2]).mean() < 6
 
 
-def test_another_length_cuts_anew(footage, tmp_path):
-    Run(footage, out := tmp_path / "ds")
-    run = Run(footage, out, frames=9)
-    assert {clip.frames for clip in run.outcome.clips} == {9}
-    assert {path.stem for path in (out / "media").glob("*.mp4")} == set(run.kept)
+def test_another_length_cuts_and_decides_anew(footage, tmp_path):
+    short = Run(footage, out := tmp_path / "ds", frames=9)
+    assert {clip.frames for clip in short.outcome.clips} == {9}
+    edit(out, {"ep1-0002": {"keep": "no", "caption": "of another clip"}})
+    run = Run(footage, out)
+    assert len(run.kept) < len(short.kept) and "ep1-0002" in run.kept
+    assert run.outcome.clips[1].captions == ("a boat",)
+    files = {path.stem for folder in ("media", "dropped", "review") for path in (out / folder).glob("*.[mpj][pn]*")}
+    assert files == set(run.outcome.decisions)
+
+
+def test_a_clip_that_was_deleted_is_cut_again(footage, tmp_path):
+    first = Run(footage, out := tmp_path / "ds")
+    (out / "media" / "ep1-0002.mp4").unlink()
+    assert Run(footage, out).outcome.clips == first.outcome.clips and (out / "media" / "ep1-0002.mp4").is_file()
 
 
 def test_decisions_in_the_table_hold_and_may_be_taken_back(footage, tmp_path):

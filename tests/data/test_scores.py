@@ -34,7 +34,7 @@ def test_subtitles_on_a_bright_ground_are_found(pictures):
     assert score(shot(1, 9), [written(picture) for picture in bright]).text == 1
 
 
-@pytest.mark.parametrize("kind", ["windows", "one row of windows", "fence", "snow"])
+@pytest.mark.parametrize("kind", ["windows", "one row of windows", "fence", "leaves", "snow"])
 def test_what_only_has_many_edges_is_no_writing(pictures, kind):
     rng, busy = np.random.default_rng(0), [picture.copy() for picture in pictures]
     for picture in busy:
@@ -48,8 +48,13 @@ def test_what_only_has_many_edges_is_no_writing(pictures, kind):
                 picture[225:236, 5 + x :: 14] = (250, 240, 160)
         elif kind == "fence":
             picture[150:, ::8] = picture[150:, 1::8] = 240
+        elif kind == "leaves":  # in the sun, and then in the shade of a wave
+            coarse = Image.fromarray(np.random.default_rng(6).integers(0, 256, (46, 81), dtype=np.uint8))
+            fine = np.asarray(coarse.resize((480, 270), Image.Resampling.BICUBIC))
+            shade = 0.4 + 0.6 * np.sin(np.linspace(0, 7, 270)) ** 2
+            picture[:] = (np.where(fine > 120, fine, 40) * shade[:, None])[..., None]
         else:
-            ys, xs = rng.integers(0, 268, 500), rng.integers(0, 478, 500)
+            ys, xs = rng.integers(0, 268, 1200), rng.integers(0, 478, 1200)
             picture[ys, xs] = picture[ys + 1, xs] = picture[ys, xs + 1] = 255
     assert score(shot(1, 9), busy).text == 0
 
