@@ -27,11 +27,14 @@ VERBS = [
     "replay",
     "doctor",
     "convert",
+    "prep",
+    "cast",
     "train-nano",
     "evaluate",
     *MODELS,
     *ADAPTERS,
     "theatre sample",
+    "theatre footage",
 ]
 
 

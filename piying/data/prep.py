@@ -143,6 +143,8 @@ def _make(folder: Path) -> None:
     try:
         for name in (WORK, MEDIA, lists.DROPPED, cutting.THUMBNAILS):
             (folder / name).mkdir(parents=True, exist_ok=True)
+            for left in (folder / name).glob(".*.part*"):  # by a run that was killed
+                left.unlink()
     except OSError as error:
         raise PiyingError(f"out={folder}: cannot be written ({error.strerror})") from None
 

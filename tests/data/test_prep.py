@@ -296,6 +296,15 @@ def test_a_full_disk_loses_nothing_that_was_done(footage, tmp_path, monkeypatch)
     assert len(Run(footage, out).kept) == 6 and decoded == ["ep2.mkv"]
 
 
+def test_what_a_killed_run_left_half_written_is_swept_out(footage, tmp_path):
+    first = Run(footage, out := tmp_path / "ds")
+    (out / ".prep" / "ep2.source.json").unlink()
+    (out / "media" / ".ep2-0002.mp4.123.part").write_bytes(b"half")
+    (out / "review" / ".ep2-0002.123.part.jpg").write_bytes(b"half")
+    assert Run(footage, out).outcome.clips == first.outcome.clips
+    assert not [path for path in out.rglob("*") if ".part" in path.name]
+
+
 def test_footage_of_several_folders_comes_into_one_dataset(footage, tmp_path):
     Run(footage, out := tmp_path / "ds")
     more = tmp_path / "more"
