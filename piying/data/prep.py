@@ -71,8 +71,9 @@ def prep(
         stat = source.path.stat()
         stamp, before = (stat.st_size, stat.st_mtime_ns), known.get(path)
         if before and before.stamp == stamp and before.recipe == recipe.facts() and _whole(folder, before):
-            if before.captions != source.captions:
-                record.write(folder, replace(before, captions=source.captions))
+            now = replace(before, captions=source.captions, episode=source.episode)
+            if now != before:
+                record.write(folder, now)
         else:
             prefix = before.prefix if before else _prefix(source.episode, taken)
             taken.add(prefix)
@@ -82,7 +83,15 @@ def prep(
             record.write(folder, made)
             tell(f"{source.path}: " + "; ".join([f"{len(made.cuts)} clips" if made.cuts else "skipped", *made.faults]))
         advance(number)
-    return assemble(folder, reader=reader, captioner=captioner, tell=tell, notes=found.notes)
+    here = {str(source.path.resolve()) for source in found.sources}
+    others = [
+        f"{entry.source} is not in this footage; its clips are still as they were cut for another model or length"
+        for entry in known.values()
+        if entry.source not in here and entry.recipe != recipe.facts()
+    ]
+    for note in others:
+        tell(note)
+    return assemble(folder, reader=reader, captioner=captioner, tell=tell, notes=[*found.notes, *others])
 
 
 def assemble(
@@ -183,7 +192,7 @@ def _whole(folder: Path, entry: Record) -> bool:
 
 def _prefix(episode: str, taken: set[str]) -> str:
     """A name for the clips of a file that no other file has."""
-    stem = "-".join(re.findall(r"[\w-]+", episode)) or "clip"
+    stem = "-".join(re.findall(r"[\w-]+", episode))[:60] or "clip"  # file systems take 255 bytes
     number, name = 2, stem
     while name.lower() in {other.lower() for other in taken}:
         name, number = f"{stem}-{number}", number + 1

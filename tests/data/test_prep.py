@@ -314,6 +314,15 @@ def test_footage_of_several_folders_comes_into_one_dataset(footage, tmp_path):
     run = Run(more, out)
     assert run.kept[-1] == "ep2-0002" and "ep1-2-0001" in run.kept
     assert run.outcome.notes == (f"{footage.resolve()}/ep2.mkv is no longer there; its clips stay",)
+    told = Run(more, out, frames=9).told
+    assert sum("still as they were cut for another model or length" in line for line in told) == 2
+
+
+def test_an_episode_may_be_named_later(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    rows = [{"file_name": name, "episode": "S1"} for name in ("ep1.mkv", "ep2.mkv")]
+    (footage / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert {clip.episode for clip in Run(footage, out).outcome.clips} == {"S1"}
 
 
 def test_a_folder_of_something_else_is_left_alone(footage, tmp_path):
