@@ -13,6 +13,7 @@ LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"weights", "prompts"},
     {"adapters"},
     {"request"},
+    {"memory"},
     {"video"},
     {"checks"},
     {"latents", "predict", "resume"},

@@ -36,6 +36,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from piying import __version__
+    from piying.memory import budget
 
     return {
         "piying": __version__,
@@ -48,7 +49,7 @@ def examine() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "bfloat16": bfloat16_is_fast(),
         },
-        "memory": memory(),
+        "memory": budget.host(),
         "disk": {"folder": str(Path.cwd()), "free": shutil.disk_usage(Path.cwd()).free},
         "gpus": gpus(),
         "models": models(),
@@ -64,22 +65,6 @@ def bfloat16_is_fast() -> bool:
         return min(timeit.repeat(lambda: a @ a, number=1, repeat=3))
 
     return seconds(torch.bfloat16) < seconds(torch.float32)
-
-
-def memory() -> dict[str, int] | None:
-    """Bytes of main memory, total and free; a container's limit counts. None where the system does not say."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.is_file():  # counts the cache that the system gives back on demand
-        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    if limit.is_file() and (allowed := limit.read_text().strip()).isdigit():
-        total = min(total, int(allowed))
-    return {"total": total, "free": min(total, free)}
 
 
 def gpus() -> list[dict[str, Any]]:

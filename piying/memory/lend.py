@@ -16,7 +16,7 @@ def lent(module: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     before = [(place, key, place[key]) for place, key, _ in own]
     try:
         for place, key, tensor in own:
-            place[key] = tensor
+            place[key] = like(place[key], tensor)
         yield
     finally:
         for place, key, original in before:
@@ -29,7 +29,12 @@ def at_hand(module: nn.Module, device: torch.device, float32: str | None = None)
 
     float16 tensors whose name ends in `float32` become that type.
     """
-    copies = {name: tensor.to(device, cast(name, tensor, float32)) for name, tensor in tensors_of(module).items()}
+    wanted = {name: (tensor, cast(name, tensor, float32)) for name, tensor in tensors_of(module).items()}
+    copies = {
+        name: tensor.to(device, dtype)
+        for name, (tensor, dtype) in wanted.items()
+        if (tensor.device, tensor.dtype) != (device, dtype)
+    }
     with lent(module, copies):
         yield
 
@@ -37,6 +42,13 @@ def at_hand(module: nn.Module, device: torch.device, float32: str | None = None)
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Every parameter and buffer, of any type."""
     return {name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+
+
+def like(original: Tensor | None, tensor: Tensor) -> Tensor:
+    """A tensor as a parameter, where the one whose place it takes is such."""
+    if isinstance(original, nn.Parameter) and not isinstance(tensor, nn.Parameter):
+        return nn.Parameter(tensor, requires_grad=False)
+    return tensor
 
 
 def shelf(module: nn.Module, name: str) -> tuple[Shelf, str]:

@@ -29,10 +29,12 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from piying.memory.lend import cast, lent, shelf, tensors_of
+from piying.memory.lend import cast, lent, like, shelf, tensors_of
 
 Block = TypeVar("Block", bound=nn.Module)
-ALIGNMENT = 256  # bytes; what the allocator of CUDA gives, so that kernels choose the same paths as for resident tensors
+ALIGNMENT = (
+    256  # bytes; what the allocator of CUDA gives, so that kernels choose the same paths as for resident tensors
+)
 
 
 class Layout(NamedTuple):
@@ -131,8 +133,7 @@ class Stream(Generic[Block]):
             home = self._gather(index, page_locked(self._layouts[index].size, self.device))
             for name, view in _views(home, self._layouts[index]).items():
                 place, key = shelf(self.blocks[index], name)
-                original = place[key]
-                place[key] = nn.Parameter(view, requires_grad=False) if isinstance(original, nn.Parameter) else view
+                place[key] = like(place[key], view)
         return home
 
     def _allocate(self) -> None:

@@ -137,7 +137,9 @@ def test_copies_are_the_only_home_of_a_block():
 def test_what_is_left_out_stays_in_host_memory_and_outside_the_slots():
     block = toy_checkpoint(COGVIDEOX_2B).transformer.transformer_blocks[0]
     whole, part = layout(block), layout(block, ADAPTIVE)
-    assert set(whole.places) - set(part.places) == {f"{name}.{kind}" for name in ADAPTIVE for kind in ("weight", "bias")}
+    assert set(whole.places) - set(part.places) == {
+        f"{name}.{kind}" for name in ADAPTIVE for kind in ("weight", "bias")
+    }
     stream = Stream([block], CPU, copies=True, left_out=ADAPTIVE)
     home = block.norm1.linear.weight
     with stream() as flowing:
