@@ -141,27 +141,31 @@ class Sizes:
 
     @cached_property
     def reading(self) -> int:
-        """A block of T5: its input, a sum and a norm, three wide products and one of them in float32; the biases of
-        distances, as stored and as spread over the heads."""
+        """A block of T5: its input, a sum and a norm, in float32 or not, and three wide products; and the biases of
+        distances, as made and as attention wants them."""
         config, tokens = self.config.text, self.config.transformer.text_tokens
-        row = tokens * (config.width * (4 + 4 + self.dtype.itemsize) + config.ff_width * (3 * self.dtype.itemsize + 4))
-        bias = config.heads * tokens**2 * self.dtype.itemsize
-        return self.rows * (row + bias) + bias
+        row = tokens * (config.width * (4 + 4 + self.dtype.itemsize) + 3 * config.ff_width * self.dtype.itemsize)
+        return self.rows * row + 2 * config.heads * tokens**2 * self.dtype.itemsize
+
+    @property
+    def inputs(self) -> int:
+        """What the model is given: latents in its type, with condition channels where it has them, once for each row,
+        and once more before they are put together."""
+        channels = self.config.transformer.in_channels / self.config.vae.latent_channels
+        return round((self.rows / self.videos + 1) * channels * self.latents / 4 * self.dtype.itemsize)
 
     def denoising(self, *, apart: bool) -> int:
-        """A block with its rows, those of the others, and what a step keeps beside: latents (the state, the one
-        before, estimates, v, the model's input and output), positions, embedded prompts."""
+        """A block with its rows, those of the others, and what a step keeps beside: positions, inputs, embedded prompts
+        and latents (the state and its estimate, those of the step before, v, noise, and sums of them)."""
         config, itemsize = self.config.transformer, self.dtype.itemsize
         unit = self.tokens * config.width * itemsize
         fattest = max(FEED_FORWARD[self.fused], ATTENTION[self.fused or config.positions != "sincos"])
         working = unit * (fattest + self.rows - 1 if apart else fattest * self.rows)
         if config.positions == "sincos":
-            positions = self.video_tokens * config.width * (itemsize if self.fused else 4)
+            positions = self.video_tokens * config.width * itemsize
         else:
             positions = self.tokens * config.head_width * 4
-        channels = config.in_channels / self.config.vae.latent_channels
-        inputs = round(2 * self.rows / self.videos * channels * self.latents / 4 * itemsize)
-        return working + positions + inputs + 8 * self.latents + self.embedding + WORKSPACE
+        return working + positions + self.inputs + 8 * self.latents + self.embedding + WORKSPACE
 
     @property
     def decoding(self) -> int:

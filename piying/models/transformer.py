@@ -86,8 +86,9 @@ class Transformer(nn.Module):
         if self.config.positions != "sincos":
             turns = positions.turns(self.config, grid, text_tokens, x.device)
         together = 1 if self.apart else len(x)
-        tokens = zip(text.split(together), self.patch_embed(x, grid).split(together), strict=True)
-        parts = [torch.cat(part, dim=1) for part in tokens]
+        tokens = self.patch_embed(x, grid).split(together)
+        parts = [torch.cat(part, dim=1) for part in zip(text.split(together), tokens, strict=True)]
+        del tokens  # as large as all parts together
         own = cast(Iterable[Block], self.transformer_blocks)
         with self.flow() if self.flow else nullcontext(own) as blocks:
             for block, (first, second) in zip(blocks, modulations.blocks, strict=True):
