@@ -56,12 +56,14 @@ class Progress:
 
     @cached_property
     def decoded(self) -> list[tuple[np.ndarray, Past]]:
-        """The new frames of each clip as decoded, uint8 [.. H W 3], and what the decoder remembers of them."""
+        """The new frames of each clip as decoded, uint8 [.. H W 3], and what the decoder remembers of them, which after
+        the last clip is nothing."""
         decoded = []
         for clip, begun in zip(self.latents, self.beginnings, strict=True):
             new, past = (clip[len(begun.known) :], dict(begun.past)) if begun else (clip, {})
+            needed = past if begun or self.clip < self.clips else None
             with memory(self.requests[0]), clock(self.timings, "decode"), torch.inference_mode():
-                decoded.append((latents.decode(self.place, new, past), past))
+                decoded.append((latents.decode(self.place, new, needed), past))
         return decoded
 
     def ends(self) -> list[End | None]:

@@ -174,13 +174,20 @@ class Sizes:
 
     def autoencoding(self, limit: int | None) -> int:
         """The autoencoder's work on one video within a limit. Raises OutOfMemory where it needs more."""
-        tasks: list[vae_memory.Task] = ["decode"]
-        if self.request.image or self.request.video or self.request.continues:
-            tasks.append("encode")
         request = self.request
-        return max(
-            vae_memory.peak(task, self.config.vae, request.frames, request.size, self.dtype, limit) for task in tasks
+        call = vae_memory.Call(
+            task="decode",
+            config=self.config.vae,
+            frames=request.frames,
+            size=request.size,
+            dtype=self.dtype,
+            device="cuda" if self.fused else "cpu",
+            remember=request.clips > 1 or request.continues is not None,
         )
+        most = vae_memory.peak(call, limit)
+        if request.image or request.video or request.continues:
+            most = max(most, vae_memory.peak(replace(call, task="encode", remember=False), limit))
+        return most
 
     # --- work ---
 
