@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from piying import chain, latents, resume, weights
+from piying import device as devices
 from piying.adapters import store
 from piying.adapters.adapter import Adapter
 from piying.adapters.advice import advice
@@ -38,11 +39,15 @@ def load(
 ) -> "Model":
     """A model by its name or folder, on the GPU where there is one.
 
-    `dtype` is the model's own precision where not given. Raises ModelMissing, PiyingError for broken weights and
+    `dtype` is the model's own precision where not given; on a CPU bfloat16 in place of half precision, or float32 where
+    that is what the CPU is made for. Raises ModelMissing, PiyingError for broken weights and
     OutOfMemory.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device or devices.best())
+    if device.type == "cpu":
+        devices.set_threads()
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
+        dtype = dtype or devices.precision(*weights.weigh(name), device)
         return Model(weights.load(name, device=device, dtype=dtype), str(name))
 
 
