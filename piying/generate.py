@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from piying import chain, latents, resume, weights
+from piying import device as devices
 from piying.adapters import store
 from piying.adapters.adapter import Adapter
 from piying.adapters.advice import advice
@@ -46,17 +47,21 @@ def load(
 ) -> "Model":
     """A model by its name or folder, on the GPU where there is one.
 
-    `dtype` is the model's own precision where not given. `memory` is what it may take of a GPU, in bytes or as "8GB":
-    each request is then planned, and what does not fit streams through the card from host memory, with the same result.
-    "auto" is what is free when it is needed. `say` is told where memory runs out all the same and the plan changes.
-    Raises ModelMissing, PiyingError for broken weights, OutOfMemory, and UsageError for a `memory` on a CPU.
+    `dtype` is the model's own precision where not given; on a CPU bfloat16 in place of half precision, or float32 where
+    that is what the CPU is made for. `memory` is what it may take of an NVIDIA GPU, in bytes or as "8GB": each request
+    is then planned, and what does not fit streams through the card from host memory, with the same result. "auto" is
+    what is free when it is needed. `say` is told where memory runs out all the same and the plan changes. Raises
+    ModelMissing, PiyingError for broken weights, OutOfMemory, and UsageError for a `memory` elsewhere.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or devices.best())
     budget = parse(memory) if isinstance(memory, str) else memory
-    if device.type == "cpu" and budget != "auto":
-        raise UsageError(f"memory={memory}: is about a GPU, and {name} runs on the CPU here; leave it out")
     planned = device.type == "cuda"
+    if not planned and budget != "auto":
+        raise UsageError(f"memory={memory}: is about an NVIDIA GPU, and {name} runs on {device} here; leave it out")
+    if device.type == "cpu":
+        devices.set_threads()
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
+        dtype = dtype or devices.precision(*weights.weigh(name), device)
         checkpoint = weights.load(name, device=device, dtype=dtype, waiting=planned)
     return Model(checkpoint, str(name), budget if planned else None, say)
 

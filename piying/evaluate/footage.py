@@ -19,7 +19,6 @@ from piying.evaluate.fidelity import psnr, ssim
 from piying.evaluate.looks import CANVAS
 from piying.evaluate.prompts import Case
 from piying.generate import Model
-from piying.memory.lend import at_hand
 from piying.models.vae import VAE
 from piying.request import Request
 from piying.theatre.ahead import draw_ahead
@@ -58,9 +57,7 @@ def film_reconstructed(cases: Sequence[Case], folder: Path, vae: VAE, device: st
     """The same through the VAE and back; `psnr` in dB and `ssim` are means over frames."""
     batches = _missing(range(len(cases)), folder, RENDERED)
     for batch, clips in zip(batches, _draw(cases, batches), strict=True):
-        with at_hand(vae, torch.device(device)):
-            again = reconstruct(vae, clips.to(device)).cpu()
-        for i, clip, rebuilt in zip(batch, clips, again, strict=True):
+        for i, clip, rebuilt in zip(batch, clips, reconstruct(vae, clips.to(device)).cpu(), strict=True):
             ledger.add(
                 folder / NUMBERS,
                 {"clip": i, "psnr": psnr(clip, rebuilt).mean().item(), "ssim": ssim(clip, rebuilt).mean().item()},
@@ -91,9 +88,8 @@ def film_from_first(model: Model, cases: Sequence[Case], folder: Path, deadline:
         requests[i] = Request(prompt=case.caption, seed=case.scene.seed, image=image)
 
     def measure(i: int, video: Video) -> None:
-        device, vae = model.checkpoint.device, model.checkpoint.vae
-        with at_hand(vae, device):
-            ceiling = psnr(given[i], reconstruct(vae, given[i][None].to(device))[0].cpu())
+        device = model.checkpoint.transformer.proj_out.weight.device
+        ceiling = psnr(given[i], reconstruct(model.checkpoint.vae, given[i][None].to(device))[0].cpu())
         first = psnr(given[i], torch.from_numpy(video.frames[:1].copy()))
         ledger.add(folder / NUMBERS, {"clip": i, "psnr": first.item(), "ceiling": ceiling.item()})
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from piying.config import VAEConfig
+from piying.kernels.machine import serve
 from piying.models import vae_bands
 from piying.models.vae_memory import Call, plan
 from piying.models.vae_parts import FRAME_CHUNK, LATENT_CHUNK, Decoder, Encoder, Past, schedule
@@ -42,6 +43,7 @@ class VAE(nn.Module):
                 dtype=pixels.dtype,
                 batch=len(pixels),
                 device=pixels.device.type,
+                kernels=serve(pixels),
             )
             moments = vae_bands.encode(self.encoder, pixels, chunks, plan(call, limit))
         else:
@@ -68,6 +70,7 @@ class VAE(nn.Module):
                 dtype=latents.dtype,
                 batch=len(latents),
                 device=latents.device.type,
+                kernels=serve(latents),
                 remember=past is not None,
             )
             return vae_bands.decode(self.decoder, latents, chunks, past, plan(call, limit))

@@ -110,7 +110,7 @@ class Doubled:
         del seen
         if out is None:
             out = y if count == frames else y.new_empty(batch, frames, *y.shape[2:])
-        return out, ops.place(y, _bias(self.sampler.conv), out)
+        return out, ops.place(y, _bias(self.sampler.conv)[1], out)
 
 
 class Work:
@@ -118,8 +118,7 @@ class Work:
 
     def __init__(self, past: Past, plan: Plan, like: Tensor) -> None:
         self.plan = plan
-        lanes = Lanes(like.device) if plan.past is not None and like.is_cuda else None
-        self.shelf = Shelf(past, plan.past, lanes)
+        self.shelf = Shelf(past, plan.past, lanes(plan, like.device))
         self.x: Tensor | Doubled | None = None  # what came out last [B F H W C]; taken out to be freed
         self.sums = torch.empty(0)  # of it, see `ops.place`
         self.latents: Tensor | None = None  # of this chunk [B f h w C]
@@ -195,7 +194,7 @@ class Work:
             if single < count:
                 torch.add(rows[:, single::2], rows[:, single + 1 :: 2], out=inside[:, single:]).mul_(0.5)
             y = _conv2d(seen, sampler, stride=2)
-            sums.append(ops.place(y, _bias(sampler.conv), out[:, :, top:bottom]))
+            sums.append(ops.place(y, _bias(sampler.conv)[1], out[:, :, top:bottom]))
         self.x, self.sums = out, torch.cat(sums)
 
     def _shortcut(self, layer: nn.Conv3d, x: Tensor | Doubled) -> Tensor:
@@ -230,9 +229,10 @@ class Work:
                 inside.copy_(rows)
             del rows, inside
             edge = self.shelf.exchange(layer, before, seen, top, height, edge)
-            y = F.conv3d(seen.permute(0, 4, 1, 2, 3), layer.conv.weight, padding=(0, 0, 1))
+            early, late = _bias(layer.conv)
+            y = ops.causal_conv(seen.permute(0, 4, 1, 2, 3), layer.conv.weight, early, row_padding=0)
             y = y.permute(0, 2, 3, 4, 1).contiguous()
-            sums.append(ops.place(y, _bias(layer.conv), out[:, :, top:bottom], add=add))
+            sums.append(ops.place(y, late, out[:, :, top:bottom], add=add))
             self.shelf.settle()
             del seen, y
         return torch.cat(sums)
@@ -262,6 +262,11 @@ class Work:
         return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
 
+def lanes(plan: Plan, device: torch.device) -> Lanes | None:
+    """What the past goes over where it has no room on a card."""
+    return Lanes(device) if plan.past is not None and device.type == "cuda" else None
+
+
 def _empty(like: Tensor, shape: tuple[int, ...], channels: int) -> Tensor:
     return like.new_empty(*shape, channels)
 
@@ -275,8 +280,9 @@ def _clear_outside(seen: Tensor, top: int, bottom: int, height: int) -> None:
 
 
 def _conv2d(x: Tensor, sampler: Sampler, *, stride: int = 1, padding: tuple[int, int] = (0, 0)) -> Tensor:
-    """The convolution of single frames [B F H W C], without its bias."""
-    y = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), sampler.conv.weight, stride=stride, padding=padding)
+    """The convolution of single frames [B F H W C], its bias as `_bias` says."""
+    early, _ = _bias(sampler.conv)
+    y = F.conv2d(x.flatten(0, 1).permute(0, 3, 1, 2), sampler.conv.weight, early, stride, padding)
     return y.permute(0, 2, 3, 1).contiguous().unflatten(0, x.shape[:2])
 
 
@@ -285,5 +291,7 @@ def _pointwise(layer: Pointwise, x: Tensor) -> Tensor:
     return F.linear(x, layer.conv.weight.flatten(1), layer.conv.bias)
 
 
-def _bias(layer: nn.Module) -> Tensor:
-    return layer.get_parameter("bias")
+def _bias(layer: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    """The bias as the convolution gets it, and as `ops.place` does: on a GPU torch adds it in a pass of its own."""
+    bias = layer.get_parameter("bias")
+    return (None, bias) if bias.is_cuda else (bias, None)

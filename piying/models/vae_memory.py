@@ -26,7 +26,7 @@ SMALLEST_BAND = 4 << 20  # below this the halo costs more than half of the work 
 class Plan:
     """How a call spends memory."""
 
-    band: int = BAND  # bytes of the frames that one convolution reads at a time
+    band: int  # bytes of the frames that one convolution reads at a time
     past: int | None = None  # bytes of past that stay on the card, what is more lies beside it; None for all
     twice: bool = False  # whether frames that only one block needs are made twice, not kept
 
@@ -42,13 +42,14 @@ class Call:
     dtype: torch.dtype
     batch: int = 1
     device: str = "cuda"  # the type; a GPU's past may lie beside it
+    kernels: bool = True  # whether `ops` has kernels there
     remember: bool = False  # whether another call goes on from this one
 
 
 def plan(call: Call, limit: int | None) -> Plan:
     """The fastest plan within a limit of bytes. Raises OutOfMemory where the leanest needs more."""
     if limit is None:
-        return Plan()
+        return Plan(BAND)
     for tried in _plans(call.device):
         least = _peak(call, tried)
         if least <= limit:
@@ -91,7 +92,7 @@ def _plans(device: str) -> Iterator[Plan]:
 def _peak(call: Call, plan: Plan) -> int:
     encodes, (height, width) = call.task == "encode", call.size
     chunks = schedule(call.frames, FRAME_CHUNK) if encodes else schedule((call.frames - 1) // 4 + 1, LATENT_CHUNK)
-    meter = _Meter(plan, call.dtype.itemsize, call.device == "cuda", call.remember or len(chunks) > 1)
+    meter = _Meter(plan, call.dtype.itemsize, call.kernels, call.remember or len(chunks) > 1)
     if not encodes:
         meter.base = meter.bytes((call.batch, call.frames, height, width, 3))  # the result
     for chunk in chunks[:2]:  # later ones are like the second

@@ -20,6 +20,8 @@ def local(folder: Path) -> Ask:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        from piying import device
     except ImportError:
         raise PiyingError(f"enhancer={folder}: needs transformers, pip install 'piying[enhance]'") from None
     local_only: Any = {"local_files_only": True, "trust_remote_code": False}
@@ -30,7 +32,7 @@ def local(folder: Path) -> Ask:
         raise PiyingError(f"enhancer={folder}: cannot be read ({_first_line(error)})") from None
     if tokenizer.chat_template is None:
         raise PiyingError(f"enhancer={folder}: has no chat template; use a model that was made for chats")
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = model.to(device.best()).eval()
 
     def ask(chat: Chat) -> str:
         told = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)

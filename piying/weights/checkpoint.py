@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import cast
 
@@ -113,6 +114,14 @@ def convert(source: Source, folder: Path) -> None:
         _write_small(source.config, source.words, tokenizer, partial)
         for name, _, part, _ in parts:
             safe.rewrite(part.tensors, partial / name, PARTS[name], _SHARD, dtype)
+
+
+def weigh(name_or_path: str | Path) -> tuple[torch.dtype, int]:
+    """The precision that a model names as its own, and how many parameters it has. Raises as `load`."""
+    source = open_source(store.find(name_or_path))
+    parts = (source.transformer, source.vae, source.text)
+    count = sum(prod(stored.shape) for part in parts for stored in part.tensors.values())
+    return getattr(torch, source.config.precision), count
 
 
 def glance(name_or_folder: str | Path) -> tuple[ModelConfig, dict[str, list[str]] | None, Tokenizer]:

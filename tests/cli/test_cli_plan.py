@@ -43,7 +43,7 @@ def test_what_cannot_be_planned_is_told_in_a_line(piying, monkeypatch, arguments
 def test_a_budget_is_refused_where_there_is_no_gpu(piying, monkeypatch, tiny_model_folder):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = piying("generate", "a red boat", "--model", tiny_model_folder, "--memory", "8GB")
-    assert result.code == 2 and "memory=8GB: is about a GPU" in result.err
+    assert result.code == 2 and "memory=8GB: is about an NVIDIA GPU" in result.err
     assert piying("generate", "a red boat", "--model", tiny_model_folder, "--memory", "much").code == 2
 
 
