@@ -63,6 +63,8 @@ def ours(told: dict[str, Any]) -> table.Row:
     from piying.request import Request
 
     device = torch.device(told["device"])
+    if device.type == "cuda" and device.index is None:  # some calls want to know which
+        device = torch.device("cuda", torch.cuda.current_device())
     memory = told["memory"] or 2**40
     if told["layout"]:
         planning.LADDER = (planning.Layout(*told["layout"]),)

@@ -41,9 +41,11 @@ def card(device: str, ours: int) -> int:
     """
     import torch
 
-    free, total = torch.cuda.mem_get_info(device)
-    allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
-    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)
+    found = torch.device(device)
+    index = torch.cuda.current_device() if found.index is None else found.index
+    free, total = torch.cuda.mem_get_info(index)
+    allocated, reserved = torch.cuda.memory_allocated(index), torch.cuda.memory_reserved(index)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(index)  # torch 2.8 and later
     room = min(free + reserved, int(share * total)) - allocated
     return room + ours + CONTEXT
 

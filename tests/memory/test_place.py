@@ -17,6 +17,7 @@ from piying.memory.lend import tensors_of
 from piying.memory.place import Place
 from piying.memory.plan import LADDER
 from piying.request import Request
+from piying.sampling.steps import STEPS, dpm
 from piying.weights import load, save
 
 ROOM = 2**40
@@ -105,6 +106,23 @@ def test_memory_that_runs_out_in_a_step_costs_the_step_alone(ladder, sampler, ca
         "memory ran out while working on denoise: from here on the transformer is streamed, the text encoder streamed,"
         " the autoencoder fetched"
     ]
+
+
+def test_noise_that_a_failed_step_has_drawn_is_drawn_again(ladder, monkeypatch):
+    request = REQUEST.model_copy(update={"sampler": "dpm", "steps": 4})
+    expected = list(Model(toy_checkpoint(COGVIDEOX_2B), "toy").stream(request))[-1].latents
+    ladder(LADDER[1], LADDER[3])
+    calls = iter(range(100))
+
+    def fails_once(*arguments):
+        made = dpm(*arguments)
+        if next(calls) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return made
+
+    monkeypatch.setitem(STEPS, "dpm", fails_once)
+    model = Model(toy_checkpoint(COGVIDEOX_2B), "toy", ROOM, lambda _: None)
+    assert torch.equal(list(model.stream(request))[-1].latents, expected)
 
 
 def test_a_merged_adapter_stays_merged_when_the_model_leaves_the_card(ladder, adapter):
