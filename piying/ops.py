@@ -129,21 +129,78 @@ def widen(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 
-def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """3 x 3 x 3 convolution, padded by zeros in space and not at all in time.
+def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, *, row_padding: int = 1) -> Tensor:
+    """3 x 3 x 3 convolution, padded by zeros in width, in height where `row_padding` says so, and not at all in time.
 
     x [B C F+2 H W], weight [C_out C 3 3 3], bias [C_out] -> [B C_out F H W]. On the CPU PyTorch takes a slow path for a
-    single small video; there a 2D convolution for each of the three frames that a result sees is twice as fast.
+    single small video; there a 2D convolution for each of the three frames that a result sees is twice as fast. That
+    rounds each of the three, so it is for float32. float16 is slower still, so it is computed in float32.
     """
-    if x.device.type == "cpu" and len(x) == 1 and x[..., 0].numel() <= 20480:
+    on_cpu = x.device.type == "cpu"
+    if on_cpu and x.dtype == torch.float16:
+        offset = None if bias is None else bias.float()
+        return causal_conv(x.float(), weight.float(), offset, row_padding=row_padding).half()
+    if on_cpu and x.dtype == torch.float32 and row_padding and len(x) == 1 and x[..., 0].numel() <= 20480:
         return _three_planes(x[0].transpose(0, 1), weight, bias).transpose(0, 1)[None]
-    return F.conv3d(x, weight, bias, padding=(0, 1, 1))
+    return F.conv3d(x, weight, bias, padding=(0, row_padding, 1))
 
 
-def _three_planes(frames: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _three_planes(frames: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`causal_conv` of frames [F+2 C H W] as a sum of 2D convolutions -> [F C_out H W]."""
     count = len(frames) - 2
     y = F.conv2d(frames[:count], weight[:, :, 0], bias, padding=1)
     y += F.conv2d(frames[1 : count + 1], weight[:, :, 1], padding=1)
     y += F.conv2d(frames[2:], weight[:, :, 2], padding=1)
     return y
+
+
+def place(y: Tensor, bias: Tensor | None, out: Tensor, *, add: bool = False) -> Tensor:
+    """Writes y + bias, and what `out` holds where `add` says so, into `out`; gives the sums for a group norm of it.
+
+    y [B f R W C], bias [C] or none, out [B F R W C], a band of rows; where f is less than F, frames are doubled. Gives
+    [P B 2 C] float32, the sum and the sum of squares of what was written, in P parts. Added in float32.
+    """
+    if bias is not None and serve(out, bias):
+        from piying.kernels import group_norm
+
+        return group_norm.place(y, bias, out, add=add)
+    sums = []
+    for frame, place in enumerate(_places(y.shape[1], out.shape[1])):
+        value, target = y[:, place].float(), out[:, frame]
+        value = value if bias is None else value + bias.float()
+        target.copy_(value + target if add else value)
+        seen = target.float()
+        sums.append(torch.stack([seen.sum((1, 2)), seen.square().sum((1, 2))], dim=1))
+    return torch.stack(sums)
+
+
+def normalize(
+    x: Tensor, gain: Tensor, offset: Tensor, out: Tensor, latents: tuple[Tensor, Tensor] | None = None, top: int = 0
+) -> None:
+    """Writes silu(x gain + offset) into `out`, or silu((x gain + offset) scale + shift).
+
+    x, out [B F R W C], rows from `top` on of a frame; gain, offset [B C] float32. Scale and shift are per latent cell,
+    [B f h w C] (arXiv:2209.09002, equation 3). Computed in float32.
+    """
+    if serve(out, gain, offset):
+        from piying.kernels import group_norm
+
+        return group_norm.normalize(x, gain, offset, out, latents, top)
+    if latents:
+        cell = x.shape[3] // latents[0].shape[3]
+        rows = torch.arange(top, top + x.shape[2], device=x.device) // cell
+    for frame, place in enumerate(_places(latents[0].shape[1] if latents else x.shape[1], x.shape[1])):
+        value = torch.addcmul(offset[:, None, None], x[:, frame].float(), gain[:, None, None])
+        if latents:
+            scale, shift = (part[:, place, rows].float().repeat_interleave(cell, dim=2) for part in latents)
+            value = value.mul_(scale).add_(shift)
+        out[:, frame] = F.silu(value)
+
+
+def _places(before: int, after: int) -> list[int]:
+    """Where each of `after` frames was before they were doubled, but the first of an odd number."""
+    places = list(range(before))
+    while len(places) < after:
+        single = len(places) % 2
+        places = places[:single] + [place for place in places[single:] for _ in range(2)]
+    return places

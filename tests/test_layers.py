@@ -8,11 +8,12 @@ import pytest
 ROOT = Path(__file__).parent.parent / "piying"
 LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"errors", "config", "theatre.scene", "kernels"},
-    {"ops", "parallel"},
+    {"ops", "parallel", "device"},
     {"models", "sampling"},
     {"weights", "prompts"},
     {"adapters"},
     {"request"},
+    {"memory"},
     {"video"},
     {"checks"},
     {"latents", "predict", "resume"},

@@ -17,6 +17,41 @@ def test_a_causal_convolution_is_a_3d_convolution_without_padding_in_time(shape)
     assert torch.allclose(result.double(), expected, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+def test_groups_are_normed_by_the_sums_of_all_bands_and_then_scaled_by_the_latents():
+    x, bias = torch.randn(2, 3, 8, 4, 6), torch.randn(6)  # [B F H W C]
+    scale, shift = torch.randn(2, 2, 3, 4, 2, 6)  # [B f h w C]
+    placed, out = torch.empty_like(x), torch.empty_like(x)
+    sums = torch.cat([ops.place(x[:, :, rows], bias, placed[:, :, rows]) for rows in (slice(0, 3), slice(3, 8))])
+    assert torch.equal(placed, x + bias)
+    values = placed.double().permute(0, 4, 1, 2, 3)  # [B C F H W]
+    total = sums.sum(0).double()
+    assert torch.allclose(total[:, 0], values.sum((2, 3, 4)), atol=1e-4)
+    assert torch.allclose(total[:, 1], values.square().sum((2, 3, 4)), rtol=1e-5)
+    gain, offset = torch.randn(2, 2, 6)
+    for top, bottom in ((0, 3), (3, 8)):
+        ops.normalize(placed[:, :, top:bottom], gain, offset, out[:, :, top:bottom], (scale, shift), top)
+    scale, shift = (
+        part.repeat_interleave(2, 2).repeat_interleave(2, 3).permute(0, 4, 1, 2, 3).double() for part in (scale, shift)
+    )
+    normed = values * gain[:, :, None, None, None] + offset[:, :, None, None, None]
+    expected = F.silu(normed * scale + shift)
+    assert torch.allclose(out.permute(0, 4, 1, 2, 3).double(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_a_causal_convolution_in_half_precision_rounds_once(dtype):
+    x, weight, bias = torch.randn(1, 8, 5, 6, 7), torch.randn(6, 8, 3, 3, 3), torch.randn(6)
+    x, weight, bias = (part.to(dtype) for part in (x, weight, bias))
+    exact = F.conv3d(x.double(), weight.double(), bias.double(), padding=(0, 1, 1))
+    for rows in (1, 0):
+        result = ops.causal_conv(x, weight, bias, row_padding=rows)
+        expected = exact if rows else exact[:, :, :, 1:-1]
+        assert result.dtype == dtype and result.shape == expected.shape
+        assert torch.allclose(result.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-3)
+
+
 def test_attention_adds_its_bias_to_scaled_logits():
     q, k, v = torch.randn(3, 2, 5, 3, 4).unbind(0)
     bias = torch.randn(1, 3, 5, 5)

@@ -21,6 +21,7 @@ from piying.cli import (
     generate,
     inspect,
     models,
+    plan,
     prep,
     prompt,
     replay,
@@ -61,6 +62,7 @@ app.command()(prompt.prompt)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(doctor.doctor)
+app.command()(plan.plan)
 app.add_typer(models.app, name="models")
 app.command()(convert.convert)
 app.add_typer(adapters.app, name="adapters")

@@ -1,9 +1,7 @@
 """`piying doctor`: what this machine has, and what it can run."""
 
-import os
 import platform
 import shutil
-import timeit
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +33,10 @@ def examine() -> dict[str, Any]:
     import av
     import torch
 
-    from piying import __version__
+    from piying import __version__, device
+    from piying.memory import budget
 
+    device.set_threads()
     return {
         "piying": __version__,
         "python": platform.python_version(),
@@ -44,42 +44,16 @@ def examine() -> dict[str, Any]:
         "torch": torch.__version__,
         "av": av.__version__,
         "cpu": {
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": device.cores(),
             "threads": torch.get_num_threads(),
-            "bfloat16": bfloat16_is_fast(),
+            "bfloat16": device.bfloat16_is_fast(),
         },
-        "memory": memory(),
+        "memory": budget.host(),
         "disk": {"folder": str(Path.cwd()), "free": shutil.disk_usage(Path.cwd()).free},
         "gpus": gpus(),
+        "device": device.best(),
         "models": models(),
     }
-
-
-def bfloat16_is_fast() -> bool:
-    """One small matrix product in each precision: without the instructions for it bfloat16 is several times slower."""
-    import torch
-
-    def seconds(dtype: torch.dtype) -> float:
-        a = torch.ones(256, 256, dtype=dtype)
-        return min(timeit.repeat(lambda: a @ a, number=1, repeat=3))
-
-    return seconds(torch.bfloat16) < seconds(torch.float32)
-
-
-def memory() -> dict[str, int] | None:
-    """Bytes of main memory, total and free; a container's limit counts. None where the system does not say."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.is_file():  # counts the cache that the system gives back on demand
-        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    if limit.is_file() and (allowed := limit.read_text().strip()).isdigit():
-        total = min(total, int(allowed))
-    return {"total": total, "free": min(total, free)}
 
 
 def gpus() -> list[dict[str, Any]]:
@@ -145,7 +119,9 @@ def describe(report: dict[str, Any]) -> list[str]:
             f"GPU: {gpu['name']}, {gpu['total'] / GB:.1f} GB, {gpu['free'] / GB:.1f} GB free, "
             f"attention by {gpu['attention']}, {kernels}"
         )
-    if not report["gpus"]:
+    if report["device"] == "mps":
+        lines.append("GPU: Apple's, by Metal, in main memory")
+    elif not report["gpus"]:
         lines.append("GPU: none that torch can use")
     lines.append(f"disk: {report['disk']['free'] / GB:.1f} GB free in {report['disk']['folder']}")
     lines.append("video: H.264 is built in, no ffmpeg program is needed")

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from piying.cli import device as devices
 from piying.cli import terminal
 
 
@@ -16,17 +15,17 @@ def evaluate(
         "runs/evaluation"
     ),
     prompts: Annotated[int, typer.Option(min=1, help="How many.")] = 1000,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; else the GPU where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, mps or cuda; else the best that is here.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop cleanly after so long; the same command goes on.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
     """Measure nano on prompts whose answers are known."""
-    where = devices.choose(device)
-
+    from piying import device as devices
     from piying.evaluate import nano
     from piying.train.recipe import read
     from piying.train.seeds import training_scene
 
+    where = devices.choose(device)
     seed = read().seed
     nano.evaluate(
         model,

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from piying.generate import Model
     from piying.request import FullRequest, Request
 
+Memory = Annotated[str, typer.Option(metavar="SIZE", help="What it may take of the GPU, e.g. 8GB; auto: what is free.")]
+
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to show, in English or Chinese.")] = None,
@@ -63,6 +65,7 @@ def generate(
     enhance: Enhance = False,
     enhancer: Enhancer = None,
     enhancer_model: EnhancerModel = None,
+    memory: Memory = "auto",
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
     save_every: Annotated[
@@ -110,7 +113,7 @@ def generate(
     output.check(out, ".mp4")
     if save_every and not resume:
         resume = output.free(out.with_suffix(".resume"))
-    answer = make(request, out, preview=preview, settle=prepare, saved=resume, save_every=save_every)
+    answer = make(request, out, memory=memory, preview=preview, settle=prepare, saved=resume, save_every=save_every)
     if as_json:
         terminal.answer(answer)
     else:
@@ -150,6 +153,7 @@ def make(
     request: "Request",
     out: Path,
     *,
+    memory: str = "auto",
     preview: bool = False,
     settle: "Callable[[Request, Mapping[str, str]], Request] | None" = None,
     saved: Path | None = None,
@@ -178,7 +182,7 @@ def make(
     import piying
 
     terminal.say(f"loading {request.model}")
-    model = piying.load(request.model)
+    model = piying.load(request.model, memory=memory, say=terminal.say)
     for line in model.advice(request):
         terminal.say(line)
     warn_of_unknown_words(request, model)

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from piying.cli import device as devices
 from piying.cli import terminal
 from piying.errors import UsageError
 
@@ -21,12 +20,13 @@ def train_nano(
     stage: Annotated[
         list[str] | None, typer.Option(help="vae, text or transformer, as often as needed; else all.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; else the GPU where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, mps or cuda; else the best that is here.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop cleanly after so long; --resume goes on.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train nano from nothing but the theatre."""
+    from piying import device as devices
     from piying.parallel import ranks
     from piying.train import nano
     from piying.train.recipe import read

@@ -17,6 +17,7 @@ from piying.evaluate.jitter import jitter
 from piying.evaluate.looks import CANVAS, LOOKS, pictures, subsample
 from piying.evaluate.network import Network, Views
 from piying.evaluate.sight import ACTOR, COLOURLESS, COLOURS, MOTIONS, SCENE, SIZES, SUBJECTS, Sight
+from piying.memory.lend import at_hand
 from piying.models.vae import VAE, to_frames, to_pixels
 from piying.theatre import casting
 from piying.theatre.ahead import Job, draw_ahead
@@ -159,10 +160,11 @@ def _see(clips: Tensor, vae: VAE | None) -> Tensor:
 
 @torch.inference_mode()
 def reconstruct(vae: VAE, frames: Tensor) -> Tensor:
-    """Frames through the VAE and back. uint8 [B F H W 3] -> the same."""
-    weight, rebuilt = next(vae.parameters()), []
-    for clips in frames.split(8):
-        rebuilt.append(to_frames(vae.decode(vae.encode(to_pixels(clips).to(weight))[0])))
+    """Frames through the VAE and back, on the device of the frames. uint8 [B F H W 3] -> the same."""
+    with at_hand(vae, frames.device):
+        weight, rebuilt = next(vae.parameters()), []
+        for clips in frames.split(8):
+            rebuilt.append(to_frames(vae.decode(vae.encode(to_pixels(clips).to(weight))[0])))
     return torch.cat(rebuilt)
 
 

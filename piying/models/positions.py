@@ -22,17 +22,18 @@ def sincos(
     """Sines and cosines to add to the tokens [T*H*W, width] (arXiv:1706.03762, section 3.5), in three dimensions.
 
     A quarter of the channels tells time, then three eighths each the column and the row. Positions are divided by
-    `scale` (time, space).
+    `scale` (time, space). Made on the CPU: Apple's GPUs have no float64.
     """
     with torch.inference_mode(False):  # a table made while generating must still serve training
         by_time, by_row, by_column = (
-            _angles(torch.arange(count, device=device, dtype=torch.float32) / divisor, channels, torch.float64)
+            _angles(torch.arange(count, device="cpu", dtype=torch.float32) / divisor, channels, torch.float64)
             for count, divisor, channels in zip(
                 grid, (scale[0], scale[1], scale[1]), (width // 4, 3 * width // 8, 3 * width // 8), strict=True
             )
         )
         parts = [(TIME, by_time), (WIDTH, by_column), (HEIGHT, by_row)]
-        return _over(grid, [(axis, torch.cat([a.sin(), a.cos()], dim=1)) for axis, a in parts]).float().to(dtype)
+        waves = [(axis, torch.cat([a.sin(), a.cos()], dim=1)) for axis, a in parts]
+        return _over(grid, waves).float().to(device, dtype)
 
 
 @lru_cache(maxsize=4)

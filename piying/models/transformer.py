@@ -6,7 +6,8 @@ published files.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, cast
 
 import torch
@@ -28,7 +29,15 @@ class Modulations(NamedTuple):
 
 
 class Transformer(nn.Module):
-    """Predicts v from noisy latents, text and timestep."""
+    """Predicts v from noisy latents, text and timestep.
+
+    `flow` may give the blocks in order from wherever they are kept, each ready until the next is asked for. `apart`
+    takes the rows of a batch one after the other through each block, for less memory; products of another shape may
+    round otherwise.
+    """
+
+    flow: "Callable[[], AbstractContextManager[Iterable[Block]]] | None" = None
+    apart: bool = False
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -56,14 +65,18 @@ class Transformer(nn.Module):
 
     def modulations(self, timestep: Tensor, ofs: Tensor | None = None) -> Modulations:
         """timestep [B], ofs [B] -> what every adaptive norm does at this step."""
+        time = self.time(timestep, ofs)
+        blocks = cast(Iterable[Block], self.transformer_blocks)
+        return Modulations([block.modulations(time) for block in blocks], self.norm_out.table(time))
+
+    def time(self, timestep: Tensor, ofs: Tensor | None = None) -> Tensor:
+        """timestep [B], ofs [B] -> what the adaptive norms see of them [B time_width]."""
         time = self.time_embedding(timestep)
         if self.config.ofs_width is not None:
             if ofs is None:
                 raise UsageError("ofs=None: this model wants an offset for each video, e.g. 2.0")
             time = time + self.ofs_embedding(ofs)
-        time = F.silu(time)
-        blocks = cast(Iterable[Block], self.transformer_blocks)
-        return Modulations([block.modulations(time) for block in blocks], self.norm_out.table(time))
+        return F.silu(time)
 
     def predict(self, x: Tensor, text: Tensor, modulations: Modulations) -> Tensor:
         """v [B F C_out H W] from latents [B F C H W], embedded text [B L D] and modulations."""
@@ -72,11 +85,20 @@ class Transformer(nn.Module):
         turns = None
         if self.config.positions != "sincos":
             turns = positions.turns(self.config, grid, text_tokens, x.device)
-        x = torch.cat([text, self.patch_embed(x, grid)], dim=1)
-        for block, modulation in zip(self.transformer_blocks, modulations.blocks, strict=True):
-            x = block(x, modulation, turns, text_tokens)
-        x = self.proj_out(ops.final_norm(x, self.norm_final, self.norm_out.norm, modulations.out, text_tokens))
-        return _unpatch(x, grid, self.config.patch)
+        together = 1 if self.apart else len(x)
+        tokens = self.patch_embed(x, grid).split(together)
+        parts = [torch.cat(part, dim=1) for part in zip(text.split(together), tokens, strict=True)]
+        del tokens  # as large as all parts together
+        own = cast(Iterable[Block], self.transformer_blocks)
+        with self.flow() if self.flow else nullcontext(own) as blocks:
+            for block, (first, second) in zip(blocks, modulations.blocks, strict=True):
+                tables = zip(first.split(together), second.split(together), strict=True)
+                for place, table in enumerate(tables):
+                    parts[place] = block(parts[place], table, turns, text_tokens)
+        for place, out in enumerate(modulations.out.split(together)):
+            part = ops.final_norm(parts[place], self.norm_final, self.norm_out.norm, out, text_tokens)
+            parts[place] = _unpatch(self.proj_out(part), grid, self.config.patch)
+        return torch.cat(parts)
 
     def _grid(self, x: Tensor) -> positions.Grid:
         """The patches of x [B F C H W] along time, height and width."""

@@ -22,6 +22,8 @@ def local(folder: Path, *, sees: bool = False, option: str = "enhancer") -> Ask:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+        from piying import device
     except ImportError:
         raise PiyingError(f"{option}={folder}: needs transformers, pip install 'piying[enhance]'") from None
     local_only: Any = {"local_files_only": True, "trust_remote_code": False}
@@ -33,7 +35,7 @@ def local(folder: Path, *, sees: bool = False, option: str = "enhancer") -> Ask:
         raise PiyingError(f"{option}={folder}: cannot be read ({_first_line(error)})") from None
     if reader.chat_template is None:
         raise PiyingError(f"{option}={folder}: has no chat template; use a model that was made for chats")
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    model = model.to(device.best()).eval()
 
     def ask(chat: Chat) -> str:
         shown = [{**message, "content": _opened(message["content"])} for message in chat] if sees else chat

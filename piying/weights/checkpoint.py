@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 
 from piying.config import ModelConfig
 from piying.errors import PiyingError, UsageError
-from piying.models.text import TextEncoder, Tokenizer
+from piying.models.text import OVERFLOWS, TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
 from piying.weights import diffusers_layout, loose, safe, store, t5
@@ -46,13 +47,19 @@ class Checkpoint:
 
 
 def load(
-    name_or_path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    waiting: bool = False,
 ) -> Checkpoint:
     """Reads a checkpoint, ready to generate (evaluation mode, no gradients).
 
     A name, a hub id, a folder in the layout of diffusers, or a safetensors file of the transformer alone, which takes
     the rest from the member that it belongs to. `dtype` is the precision that the configuration names where not given.
-    Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other.
+    Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other. With
+    `waiting` only the small parts of the transformer go there; its blocks, the autoencoder and the text encoder stay in
+    the file until they are moved (see memory/place.py), and their values are not looked at.
 
     Raises ModelMissing where there is no model, PiyingError where it is broken or not of the family, UsageError for a
     `dtype` that it does not run in.
@@ -65,9 +72,16 @@ def load(
     source.check()
     modules = []
     for _, module, part, names in source.parts():
-        # float16 overflows in one place of the text encoder
-        float32 = "ff.out.weight" if isinstance(module, TextEncoder) and dtype == torch.float16 else None
-        safe.fill(module, part.tensors, part.origin, device=device, dtype=dtype, names=names, float32=float32)
+        safe.fill(
+            module,
+            part.tensors,
+            part.origin,
+            device=device,
+            dtype=dtype,
+            names=names,
+            float32=OVERFLOWS if isinstance(module, TextEncoder) and dtype == torch.float16 else None,
+            waiting=("transformer_blocks." if isinstance(module, Transformer) else "") if waiting else None,
+        )
         modules.append(module.requires_grad_(False).eval())
     transformer, vae, text = modules
     return Checkpoint(
@@ -100,6 +114,14 @@ def convert(source: Source, folder: Path) -> None:
         _write_small(source.config, source.words, tokenizer, partial)
         for name, _, part, _ in parts:
             safe.rewrite(part.tensors, partial / name, PARTS[name], _SHARD, dtype)
+
+
+def weigh(name_or_path: str | Path) -> tuple[torch.dtype, int]:
+    """The precision that a model names as its own, and how many parameters it has. Raises as `load`."""
+    source = open_source(store.find(name_or_path))
+    parts = (source.transformer, source.vae, source.text)
+    count = sum(prod(stored.shape) for part in parts for stored in part.tensors.values())
+    return getattr(torch, source.config.precision), count
 
 
 def glance(name_or_folder: str | Path) -> tuple[ModelConfig, dict[str, list[str]] | None, Tokenizer]:
