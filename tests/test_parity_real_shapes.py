@@ -45,8 +45,8 @@ def test_every_part_is_as_near_to_the_reference_as_in_diffusers(parity, monkeypa
         assert row["precision"] == ("float16" if row["members"] == "cogvideox-2b" else "bfloat16")
         rounding = torch.finfo(getattr(torch, row["precision"])).eps
         assert rounding / 10 < row["theirs"] < 4 * rounding  # a float32 against itself would be less
-        assert row["ours"] < 2 * row["theirs"]  # PyTorch rounds half precision by other paths on a CPU
-        assert row["apart"] > 0
+        assert row["ours"] < 2 * row["theirs"]  # so few values say no more
+        assert row["apart"] < 3 * row["theirs"]
     assert (tmp_path / "parity_real_shapes.md").read_text("utf-8") == capsys.readouterr().out
 
 
