@@ -1,4 +1,4 @@
-# `make demo` makes a video, `make test` runs the tests, `make check` adds style and types.
+# `make demo` makes a video, `make test` runs the tests, `make test-gpu` those that need a card, `make check` adds style and types.
 # Each builds .venv from pyproject.toml and constraints.txt, and only when one of the two has changed.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -12,6 +12,10 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# What needs an NVIDIA card: the kernels on it, and whole models with them.
+test-gpu: .venv/installed-dev
+	$(BIN)/python -m pytest -m gpu -n 0
 
 check: .venv/installed-dev
 	$(BIN)/ruff check
@@ -41,4 +45,4 @@ check: .venv/installed-dev
 	@$(INSTALL) --editable ".[dev]"
 	@touch $@
 
-.PHONY: demo test check
+.PHONY: demo test test-gpu check
