@@ -6,9 +6,10 @@ Shapes: B videos, F latent frames, C channels, h w latent cells, H W pixels, L t
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from piying.chain import End
 from piying.checks import finite, memory, memory_or
 from piying.config import GuidanceCurve, Sampler
 from piying.errors import UsageError
+from piying.parallel.crew import Crew, devices
+from piying.parallel.shared import SharedRack, shared
 from piying.predict import embed, predictor
 from piying.progress import Progress, clock
 from piying.request import AdapterUse, FullRequest, Request, resolve
@@ -34,24 +37,45 @@ from piying.weights import Checkpoint
 
 
 def load(
-    name: str | Path = "nano", *, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    name: str | Path = "nano",
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    gpus: int = 1,
 ) -> "Model":
-    """A model by its name or folder, on the GPU where there is one.
+    """A model by its name or folder, on the GPU where there is one, or on several GPUs that make each video together.
 
-    `dtype` is the model's own precision where not given. Raises ModelMissing, PiyingError for broken weights and
-    OutOfMemory.
+    `dtype` is the model's own precision where not given. With `gpus` 2 or 4 every further GPU has a process of its own
+    until the model is closed; on device="cpu" they are processes alone. Raises ModelMissing, PiyingError for broken
+    weights, OutOfMemory, and UsageError where there are not so many GPUs.
     """
+    places = None if gpus == 1 else devices(gpus, device)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
-        return Model(weights.load(name, device=device, dtype=dtype), str(name))
+        if places is None:
+            return Model(weights.load(name, device=device, dtype=dtype), str(name))
+        crew = Crew(places, partial(weights.load, name, dtype=dtype))
+        return Model(shared(crew), str(name), crew)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded checkpoint that makes videos. `name` is what `load` finds it by."""
+    """A loaded checkpoint that makes videos. `name` is what `load` finds it by, `crew` the ranks of several GPUs."""
 
     checkpoint: Checkpoint
     name: str
+    crew: Crew | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes of further GPUs; the model is of no use then. Without such it changes nothing."""
+        if self.crew:
+            self.crew.close()
 
     def generate(
         self,
@@ -174,7 +198,8 @@ class Model:
     @cached_property
     def rack(self) -> Rack:
         """The adapters that this model has used."""
-        return Rack(self.checkpoint.transformer)
+        transformer = self.checkpoint.transformer
+        return SharedRack(transformer, self.crew) if self.crew else Rack(transformer)
 
 
 def _aliases(adapters: Mapping[str, Adapter]) -> dict[str, str]:

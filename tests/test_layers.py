@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "piying"
 LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"errors", "config", "theatre.scene"},
-    {"ops", "parallel"},
+    {"ops"},
     {"models", "sampling"},
     {"weights", "prompts"},
     {"adapters"},
@@ -17,7 +17,7 @@ LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"checks"},
     {"latents", "predict", "resume"},
     {"chain"},
-    {"progress"},
+    {"progress", "parallel"},
     {"generate"},
     {"theatre"},
     {"evaluate"},

@@ -6,8 +6,8 @@ published files.
 """
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,22 @@ class Modulations(NamedTuple):
     out: Tensor  # [B 2 D], shift and scale
 
 
+class Share(Protocol):
+    """What a rank holds of the sequence where several run one video; piying.parallel.sequence has it."""
+
+    def take(self, x: Tensor, turns: Tensor | None, text_tokens: int) -> tuple[Tensor, Tensor | None, int]:
+        """The same three for this rank's tokens alone."""
+        ...
+
+    def give(self, x: Tensor) -> Tensor:
+        """Video tokens of this rank [B t D] -> those of all ranks [B T D]."""
+        ...
+
+
 class Transformer(nn.Module):
     """Predicts v from noisy latents, text and timestep."""
+
+    share: Share | None = None  # set while several ranks run one video, and `attend` of every Attention with it
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -73,9 +87,13 @@ class Transformer(nn.Module):
         if self.config.positions != "sincos":
             turns = positions.turns(self.config, grid, text_tokens, x.device)
         x = torch.cat([text, self.patch_embed(x, grid)], dim=1)
+        if self.share:
+            x, turns, text_tokens = self.share.take(x, turns, text_tokens)
         for block, modulation in zip(self.transformer_blocks, modulations.blocks, strict=True):
             x = block(x, modulation, turns, text_tokens)
         x = self.proj_out(self.norm_out(self.norm_final(x[:, text_tokens:]), modulations.out))
+        if self.share:
+            x = self.share.give(x)
         return _unpatch(x, grid, self.config.patch)
 
     def _grid(self, x: Tensor) -> positions.Grid:
@@ -203,6 +221,8 @@ class FinalNorm(nn.Module):
 class Attention(nn.Module):
     """Full self-attention; q and k are normed for each head and turned by their positions."""
 
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor] = staticmethod(ops.attention)
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
@@ -218,7 +238,7 @@ class Attention(nn.Module):
         q, k = self.norm_q(q), self.norm_k(k)
         if turns is not None:
             q, k = ops.rotate(q, turns), ops.rotate(k, turns)
-        return self.to_out[0](ops.attention(q, k, v).flatten(2))
+        return self.to_out[0](self.attend(q, k, v).flatten(2))
 
 
 class FeedForward(nn.Module):
