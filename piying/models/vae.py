@@ -28,9 +28,12 @@ class VAE(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """pixels [B 3 F H W] in -1..1 -> mean and log variance, each [B C f h w], before any latent scale."""
-        past: Past = {}
+    def encode(self, pixels: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor]:
+        """pixels [B 3 F H W] in -1..1 -> mean and log variance, each [B C f h w], before any latent scale.
+
+        With the `past` that an earlier call filled, 8n frames go on from those.
+        """
+        past = {} if past is None else past
         pixels = pixels.contiguous(memory_format=torch.channels_last_3d)  # convolutions run faster so, everywhere
         chunks = [self.encoder(chunk, past) for chunk in pixels.split(schedule(pixels.shape[2], FRAME_CHUNK), dim=2)]
         mean, logvar = torch.cat(chunks, dim=2).chunk(2, dim=1)
@@ -43,7 +46,7 @@ class VAE(nn.Module):
         """
         past = {} if past is None else past
         latents = latents.contiguous(memory_format=torch.channels_last_3d)
-        chunks = latents.split(LATENT_CHUNK if past else schedule(latents.shape[2], LATENT_CHUNK), dim=2)
+        chunks = latents.split(decoded_at_once(latents.shape[2], bool(past)), dim=2)
         return torch.cat([self.decoder(chunk, past) for chunk in chunks], dim=2)
 
 
@@ -51,6 +54,11 @@ def schedule(frames: int, chunk: int) -> list[int]:
     """The length of each chunk: [3, 2, 2, 2, 2, 2] for 13 latent frames by 2, [9, 8, 8, 8, 8, 8] for 49 frames by 8."""
     count = max(frames // chunk, 1)
     return [frames - chunk * (count - 1)] + [chunk] * (count - 1)
+
+
+def decoded_at_once(latent_frames: int, goes_on: bool) -> list[int]:
+    """How many latent frames each chunk has, of a video or of what goes on from one."""
+    return [LATENT_CHUNK] * (latent_frames // LATENT_CHUNK) if goes_on else schedule(latent_frames, LATENT_CHUNK)
 
 
 def to_pixels(frames: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -54,7 +54,7 @@ class Crew:
 
     def __init__(self, places: list[torch.device], load: Load) -> None:
         """Starts the ranks and loads the model on each. Raises what `load` does, and what becomes of the others."""
-        self.device = places[0]
+        self.places, self.device = places, places[0]
         store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         self._watch = Watch(places)
         self._end = weakref.finalize(self, self._watch.end)
@@ -76,8 +76,9 @@ class Crew:
         with self._guarded():
             self._watch.order(Order(name, plain, []))
 
-    def run(self, name: str, *tensors: Tensor, plain: tuple[Any, ...] = ()) -> Any:
-        """The result of a method of Member that all ranks call together, with these tensors and then plain values.
+    def run(self, name: str, *tensors: Tensor, plain: tuple[Any, ...] = (), here: tuple[Any, ...] = ()) -> Any:
+        """The result of a method of Member that all ranks call together, with these tensors and then plain values, and
+        on rank 0 also with what is `here` alone.
 
         Raises PiyingError, naming the rank, where one dies or fails; then no rank is left.
         """
@@ -86,15 +87,21 @@ class Crew:
             self._watch.order(Order(name, plain, [(tensor.shape, tensor.dtype) for tensor in tensors]))
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
-            result = getattr(self.member, name)(*tensors, *plain)
+            result = getattr(self.member, name)(*tensors, *plain, *here)
             if self.device.type == "cuda":
-                done = torch.cuda.Event()
-                done.record()
-                while not done.query():  # waiting for the GPU itself could not be interrupted
-                    self._watch.check()
-                    time.sleep(0.0005)
+                self._finish()
             self._watch.check()
             return result
+
+    def _finish(self) -> None:
+        """Waits for the GPU, which could not be interrupted where a call of CUDA did."""
+        done, began = torch.cuda.Event(), time.monotonic()
+        done.record()
+        while not done.query():
+            self._watch.check()
+            if time.monotonic() - began > ranks.PATIENCE.total_seconds():
+                raise PiyingError(f"gpus={len(self.places)}: they wait for each other in vain; begin again")
+            time.sleep(0.0005)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -201,7 +208,7 @@ class Watch(threading.Thread):
             return
         self._ended = True
         for channel in self._channels.values():
-            with _whatever_is_left():
+            with suppress(OSError):
                 channel.send(None)
         if at_once:
             self._kill()
@@ -252,17 +259,8 @@ class Watch(threading.Thread):
 
     def _death(self, rank: int) -> str:
         process = self._processes[rank]
-        with _whatever_is_left():
+        with suppress(subprocess.TimeoutExpired):
             process.wait(_SETTLE)
         code = process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
         return f"{self._who(rank)} {how}: begin again, or go on from the saved state"
-
-
-@contextmanager
-def _whatever_is_left() -> Iterator[None]:
-    """For a last word to a process that may be gone."""
-    try:
-        yield
-    except (OSError, subprocess.TimeoutExpired):
-        pass

@@ -7,16 +7,20 @@ Shapes: B rows, F latent frames, C channels, h w latent cells, L text tokens, D 
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from math import gcd
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from piying.adapters.rack import Rack, Use
 from piying.adapters.store import Found
 from piying.models.transformer import Modulations, Transformer
+from piying.models.vae import FRAME_CHUNK, VAE, Past, decoded_at_once, schedule
 from piying.parallel import ranks
-from piying.parallel.parts import Group, even, gather
+from piying.parallel.chunks import decoder_layers, encoder_layers, relay
+from piying.parallel.parts import even, gather
 from piying.parallel.sequence import Share, sharing
 from piying.weights import Checkpoint
 
@@ -57,6 +61,36 @@ class Member:
         mine = tokens.split(sizes)[self.rank]
         states = encoder(mine) if len(mine) else encoder.norm.weight.new_empty(*mine.shape, encoder.config.width)
         return gather(states, sizes, 0)
+
+    def decode(self, latents: Tensor, goes_on: bool, keep: bool, past: Past | None = None) -> Tensor:
+        """Pixels [B 3 F H W] of latents [B C f h w]: some chunks on each rank.
+
+        With `goes_on` rank 0 has the past of what came before in `past`, and with `keep` it finds there what to go on
+        from later.
+        """
+        vae = self.checkpoint.vae
+        chunks = latents.split(decoded_at_once(latents.shape[2], goes_on), dim=2)
+        shapes = [
+            (len(chunk), 3, 4 * chunk.shape[2] - 3 * (chunk.shape[2] % 2), *(8 * side for side in chunk.shape[3:]))
+            for chunk in chunks
+        ]
+        layers = decoder_layers(vae.decoder, latents)
+        return relay(chunks, partial(VAE.decode, vae), layers, shapes, past=past, keep=keep)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Mean and log variance [B 2C f h w] of pixels [B 3 F H W]: some chunks on each rank."""
+        vae = self.checkpoint.vae
+        chunks = pixels.split(schedule(pixels.shape[2], FRAME_CHUNK), dim=2)
+        moments = 2 * vae.config.latent_channels
+        shapes = [
+            (len(chunk), moments, (chunk.shape[2] + 3) // 4, *(side // 8 for side in chunk.shape[3:]))
+            for chunk in chunks
+        ]
+
+        def encode(chunk: Tensor, past: Past) -> Tensor:
+            return torch.cat(VAE.encode(vae, chunk, past), dim=1)
+
+        return relay(chunks, encode, encoder_layers(vae.encoder, pixels), shapes, past=None, keep=False)
 
     def take(self, found: Found) -> None:
         """Reads an adapter."""

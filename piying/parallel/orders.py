@@ -17,7 +17,7 @@ class Start(NamedTuple):
     """The first thing that a rank is told."""
 
     rank: int
-    count: int
+    total: int
     port: int  # where the ranks meet
     device: torch.device
     load: Load

@@ -1,7 +1,7 @@
 """Several processes with one GPU each; a process alone is rank 0 of 1.
 
-In training, which torchrun starts, each rank draws samples of its own; gradients are averaged, so that all take the same
-step. Rank 0 decides and writes. The ranks that make one video are started by `crew`.
+In training, which torchrun starts, each rank draws samples of its own; gradients are averaged, so that all take the
+same step. Rank 0 decides and writes. The ranks that make one video are started by `crew`.
 """
 
 import os
@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-_PATIENCE = timedelta(minutes=5)  # ranks work alike, but a first step may compile
+PATIENCE = timedelta(minutes=5)  # for what another rank owes: all work alike, but a first step may compile
 
 
 @contextmanager
@@ -31,11 +31,12 @@ def together() -> Iterator[None]:
 
 
 def join(store: dist.Store, number: int, total: int, device: torch.device) -> None:
-    """Becomes one of the ranks that meet in a store; what another rank owes is waited for so long and no longer."""
+    """Becomes one of the ranks that meet in a store."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")  # else torch ends the process, without a word
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=total, timeout=_PATIENCE)
+    dist.init_process_group(backend, store=store, rank=number, world_size=total, timeout=PATIENCE)
 
 
 def leave(*, at_once: bool = False) -> None:

@@ -1,7 +1,7 @@
 """One sequence on several ranks (DeepSpeed-Ulysses, arXiv:2309.14509).
 
-Outside attention a rank holds a stretch of the tokens with all their heads, inside it all tokens with some of the heads.
-Neither needs to divide: stretches and heads differ by one at most.
+Outside attention a rank holds a stretch of the tokens with all their heads, inside it all tokens with some of the
+heads. Neither needs to divide: stretches and heads differ by one at most.
 
 Shapes: B batch, N tokens of the whole sequence, n those of a rank, H heads, h those of a rank, D width of a head.
 """
@@ -32,8 +32,10 @@ class OnItsWay(NamedTuple):
 
 
 class Share:
-    """What a rank of a group holds of the sequence. `rounds` is in how many goes heads are exchanged and attended: while
-    one is computed, the next is on its way."""
+    """What a rank of a group holds of the sequence.
+
+    `rounds` is in how many goes heads are exchanged and attended: while some are computed, the next are on their way.
+    """
 
     def __init__(self, group: Group = None, rounds: int = 2) -> None:
         self.group, self.rounds = group, rounds
@@ -117,11 +119,10 @@ def sharing(transformer: Transformer, share: Share | None) -> Iterator[None]:
 def _rounds(heads: int, count: int, rounds: int) -> list[list[slice]]:
     """The heads of each rank in each round; ranks differ by one head at most, and so do a rank's rounds."""
     shares = even(heads, count)
-    starts = list(accumulate(shares, initial=0))
     rounds = max(min(rounds, shares[0]), 1)
-    edges = [[start + edge for edge in accumulate(even(size, rounds), initial=0)] for start, size in zip(starts, shares)]
-    parts = [[slice(*ends) for ends in pairwise(edge)] for edge in edges]
-    return [list(part) for part in zip(*parts, strict=True)]
+    edges = [0, *accumulate(part for share in shares for part in even(share, rounds))]
+    parts = [slice(*ends) for ends in pairwise(edges)]
+    return [parts[place::rounds] for place in range(rounds)]
 
 
 def _width(part: slice) -> int:

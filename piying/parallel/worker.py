@@ -37,7 +37,7 @@ def _follow(start: Start, channel: Connection, orders: "queue.SimpleQueue[Order 
     checkpoint = start.load(device=start.device)
     channel.send("loaded")
     store = dist.TCPStore("127.0.0.1", start.port, is_master=False, wait_for_workers=False)
-    ranks.join(store, start.rank, start.count, start.device)
+    ranks.join(store, start.rank, start.total, start.device)
     member = Member(checkpoint)
     with torch.inference_mode():
         while (order := orders.get()) is not None:
