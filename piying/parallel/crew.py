@@ -179,7 +179,7 @@ class Watch(threading.Thread):
         listening = {channel: rank for rank, channel in self._channels.items()}
         failures: list[tuple[int, int, PiyingError]] = []
         judged = None  # when all news of the first failure are here
-        while listening:
+        while listening or failures:
             left = None if judged is None else max(judged - time.monotonic(), 0)
             for channel in wait(list(listening), left):
                 assert isinstance(channel, Connection)
@@ -194,8 +194,8 @@ class Watch(threading.Thread):
                     failures.append((1 + said.by_others, rank, self._error(rank, said)))
                 else:
                     self._now_loaded(rank)
-            if self._ended:
-                continue  # each is let go
+            if self._ended:  # each is let go
+                failures.clear()
             if failures and judged is None:
                 judged = time.monotonic() + _SETTLE
             if judged is not None and judged <= time.monotonic():

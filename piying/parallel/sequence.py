@@ -19,6 +19,8 @@ from piying import ops
 from piying.models.transformer import Attention, Transformer
 from piying.parallel.parts import Group, even, gather
 
+ROUNDS = 2  # in how many goes heads are exchanged and attended: while some are computed, the next are on their way
+
 
 class OnItsWay(NamedTuple):
     """A tensor that other ranks are filling."""
@@ -32,13 +34,10 @@ class OnItsWay(NamedTuple):
 
 
 class Share:
-    """What a rank of a group holds of the sequence.
+    """What a rank of a group holds of the sequence."""
 
-    `rounds` is in how many goes heads are exchanged and attended: while some are computed, the next are on their way.
-    """
-
-    def __init__(self, group: Group = None, rounds: int = 2) -> None:
-        self.group, self.rounds = group, rounds
+    def __init__(self, group: Group = None) -> None:
+        self.group = group
         self.place, self.count = dist.get_rank(group), dist.get_world_size(group)
         self.tokens: list[int] = []  # of each rank, text and video
         self.video: list[int] = []
@@ -59,7 +58,7 @@ class Share:
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Full attention. q, k, v of this rank's tokens [B n H D] -> the same shape."""
         result = torch.empty_like(v, memory_format=torch.contiguous_format)
-        rounds = _rounds(q.shape[2], self.count, self.rounds)
+        rounds = _rounds(q.shape[2], self.count)
         asked = [self._to_heads((q, k, v), heads) for heads in rounds]
         told = []
         for heads, moving in zip(rounds, asked, strict=True):
@@ -116,10 +115,10 @@ def sharing(transformer: Transformer, share: Share | None) -> Iterator[None]:
                 del attention.attend
 
 
-def _rounds(heads: int, count: int, rounds: int) -> list[list[slice]]:
+def _rounds(heads: int, count: int) -> list[list[slice]]:
     """The heads of each rank in each round; ranks differ by one head at most, and so do a rank's rounds."""
     shares = even(heads, count)
-    rounds = max(min(rounds, shares[0]), 1)
+    rounds = min(ROUNDS, shares[0])
     edges = [0, *accumulate(part for share in shares for part in even(share, rounds))]
     parts = [slice(*ends) for ends in pairwise(edges)]
     return [parts[place::rounds] for place in range(rounds)]
