@@ -184,36 +184,47 @@ def test_a_killed_rank_ends_the_command_and_the_state_goes_on_with_more(model_fo
     assert not (tmp_path / "boat.resume").exists()
 
 
-@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGINT])
-def test_ranks_end_with_the_first_one(model_folder, tmp_path, ended):
+def are_gone(ranks):
+    until = time.monotonic() + 10
+    while any(map(alive, ranks)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return not any(map(alive, ranks))
+
+
+def test_ranks_that_wait_end_with_a_killed_first_one(model_folder, tmp_path):
+    script = "import sys, time, piying; model = piying.load(sys.argv[1], device='cpu', gpus=2); print(); time.sleep(99)"
+    command = [sys.executable, "-c", script, str(model_folder)]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None and run.stdout.readline() == b"\n"
+        ranks = others(run.pid)
+        assert len(ranks) == 1
+        run.kill()
+    assert are_gone(ranks)
+
+
+def test_ctrl_c_ends_all_ranks_cleanly(model_folder, tmp_path):
     def hear():
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the jobs of a script are born deaf to Ctrl-C
 
-    script = ON_CPUS.replace(
-        "import sys;", "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    )
-    command = [sys.executable, "-c", script, "generate", "a boat", "--model", str(model_folder), "--gpus", "4"]
-    command += ["--steps", "1000", "--preview"]
+    script = ON_CPUS.replace("import sys;", "import signal, sys; signal.signal(2, signal.default_int_handler);")
+    command = [sys.executable, "-c", script, "generate", "a boat", "--model", str(model_folder), "--gpus", "2"]
+    pipe = subprocess.PIPE
     run = subprocess.Popen(
-        command,
+        [*command, "--steps", "1000", "--preview"],
         cwd=tmp_path,
         env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=pipe,
+        stderr=pipe,
         text=True,
         preexec_fn=hear,
+        start_new_session=True,
     )
     while not list(tmp_path.glob("*-preview.png")):
         time.sleep(0.02)
         assert run.poll() is None
     ranks = others(run.pid)
-    assert len(ranks) == 3
-    run.send_signal(ended)
-    _, err = run.communicate(timeout=30)
-    assert run.returncode == (130 if ended == signal.SIGINT else -signal.SIGKILL)
-    if ended == signal.SIGINT:
-        assert err.splitlines()[-1] == "piying: interrupted" and "Traceback" not in err
-    until = time.monotonic() + 10
-    while any(map(alive, ranks)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not any(map(alive, ranks))
+    assert len(ranks) == 1
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does
+    out, err = run.communicate(timeout=30)
+    assert (run.returncode, out, err.splitlines()[-1]) == (130, "", "piying: interrupted")
+    assert "Traceback" not in err and are_gone(ranks)
