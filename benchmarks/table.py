@@ -72,11 +72,14 @@ class Table:
         """Adds what `measure` says, or the reason why it says nothing."""
         try:
             return self.add({**labels, **measure()})
-        except torch.OutOfMemoryError:
-            return self.add({**labels, "error": "does not fit into the memory"})
         except Exception as error:
-            said = (str(error).splitlines() or [""])[0][:160]
-            return self.add({**labels, "error": f"{type(error).__name__}: {said}"})
+            return self.fail(labels, error)
+
+    def fail(self, labels: Row, error: Exception) -> Row:
+        if isinstance(error, torch.OutOfMemoryError):
+            return self.add({**labels, "error": "does not fit into the memory"})
+        said = (str(error).splitlines() or [""])[0][:160]
+        return self.add({**labels, "error": f"{type(error).__name__}: {said}"})
 
     def time_is_up(self, minutes: float) -> bool:
         return time.monotonic() - self.began > 60 * minutes

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from piying import latents
+from piying.memory.place import Place
 from piying.models.vae import Past
 from piying.request import FullRequest, shared_frames
 from piying.sampling.schedule import add_noise
@@ -81,11 +82,9 @@ def end_of_clip(
     return End(frames[-shared:], clip[-(shared // 4) :], past, colours)
 
 
-def begin(
-    checkpoint: Checkpoint, ends: Sequence[End | None], generators: Sequence[torch.Generator]
-) -> list[Beginning | None]:
+def begin(place: Place, ends: Sequence[End | None], generators: Sequence[torch.Generator]) -> list[Beginning | None]:
     """The end of each video as the beginning of its next clip."""
-    return [end and _begin(checkpoint, end, draw) for end, draw in zip(ends, generators, strict=True)]
+    return [end and _begin(place, end, draw) for end, draw in zip(ends, generators, strict=True)]
 
 
 def holder(known: Sequence[Tensor | None], eps: Tensor, padding: int) -> Callable[[Tensor, float], Tensor] | None:
@@ -105,14 +104,14 @@ def holder(known: Sequence[Tensor | None], eps: Tensor, padding: int) -> Callabl
     return hold
 
 
-def _begin(checkpoint: Checkpoint, end: End, generator: torch.Generator) -> Beginning:
-    scale = checkpoint.config.vae.latent_scale
+def _begin(place: Place, end: End, generator: torch.Generator) -> Beginning:
+    scale = place.checkpoint.config.vae.latent_scale
     if end.latents is not None and end.past is not None:
-        first = scale * latents.encode(checkpoint, end.frames[:1], generator)
+        first = scale * latents.encode(place, end.frames[:1], generator)
         return Beginning(torch.cat([first.to(end.latents), end.latents]), end.past, end.colours)
-    known = scale * latents.encode(checkpoint, end.frames, generator)
+    known = scale * latents.encode(place, end.frames, generator)
     past: Past = {}
-    decoded = latents.decode(checkpoint, known, past)
+    decoded = latents.decode(place, known, past)
     return Beginning(known, past, match(decoded, end.frames))
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from piying.errors import OutOfMemory, PiyingError
+from piying.memory.budget import ran_out
 from piying.request import FullRequest
 from piying.weights import Checkpoint
 
@@ -53,10 +53,8 @@ def memory_or(advice: str) -> Iterator[None]:
     """The same with words of its own."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(advice) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # what the CPU allocator says, in a plain RuntimeError
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
             raise
         raise OutOfMemory(advice) from error
 

@@ -3,6 +3,7 @@
 Shapes: B videos, F latent frames, C channels, h w latent cells, H W pixels, L text tokens, D width.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -24,9 +25,11 @@ from piying.chain import End
 from piying.checks import finite, memory, memory_or
 from piying.config import GuidanceCurve, Sampler
 from piying.errors import UsageError
+from piying.memory.budget import Budget, parse
+from piying.memory.place import Place
 from piying.parallel.crew import Crew, devices
 from piying.parallel.shared import SharedRack, shared
-from piying.predict import embed, predictor
+from piying.predict import embed, predictor, timetables
 from piying.progress import Progress, clock
 from piying.request import AdapterUse, FullRequest, Request, resolve
 from piying.sampling.denoise import denoise
@@ -41,29 +44,47 @@ def load(
     *,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
+    memory: int | str = "auto",
     gpus: int = 1,
+    say: Callable[[str], None] = warnings.warn,
 ) -> "Model":
     """A model by its name or folder, on the GPU where there is one, or on several GPUs that make each video together.
 
-    `dtype` is the model's own precision where not given. With `gpus` 2 or 4 every further GPU has a process of its own
-    until the model is closed; on device="cpu" they are processes alone. Raises ModelMissing, PiyingError for broken
-    weights, OutOfMemory, and UsageError where there are not so many GPUs.
+    `dtype` is the model's own precision where not given. `memory` is what it may take of a GPU, in bytes or as "8GB":
+    each request is then planned, and what does not fit streams through the card from host memory, with the same result.
+    "auto" is what is free when it is needed. `say` is told where memory runs out all the same and the plan changes.
+    With `gpus` 2 or 4 every further GPU has a process of its own until the model is closed, and holds the whole model;
+    on device="cpu" they are processes alone. Raises ModelMissing, PiyingError for broken weights, OutOfMemory, and
+    UsageError for a `memory` on a CPU or on several GPUs, and where there are not so many.
     """
-    places = None if gpus == 1 else devices(gpus, device)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    budget = parse(memory) if isinstance(memory, str) else memory
+    if gpus != 1:
+        places = devices(gpus, device)
+        if budget != "auto":
+            raise UsageError(
+                f"memory={memory}, gpus={gpus}: each of several GPUs holds the whole model; leave memory out"
+            )
+        with memory_or(f"model={name}: does not fit into the memory of {places[0]}; use a smaller model, e.g. nano"):
+            crew = Crew(places, partial(weights.load, name, dtype=dtype))
+            return Model(shared(crew), str(name), say=say, crew=crew)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cpu" and budget != "auto":
+        raise UsageError(f"memory={memory}: is about a GPU, and {name} runs on the CPU here; leave it out")
+    planned = device.type == "cuda"
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
-        if places is None:
-            return Model(weights.load(name, device=device, dtype=dtype), str(name))
-        crew = Crew(places, partial(weights.load, name, dtype=dtype))
-        return Model(shared(crew), str(name), crew)
+        checkpoint = weights.load(name, device=device, dtype=dtype, waiting=planned)
+    return Model(checkpoint, str(name), budget if planned else None, say)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded checkpoint that makes videos. `name` is what `load` finds it by, `crew` the ranks of several GPUs."""
+    """A loaded checkpoint that makes videos. `name` is what `load` finds it by, `memory` and `say` are those of `load`;
+    without `memory` the checkpoint stays where it is. `crew` are the ranks of several GPUs."""
 
     checkpoint: Checkpoint
     name: str
+    memory: Budget | None = None
+    say: Callable[[str], None] = warnings.warn
     crew: Crew | None = None
 
     def __enter__(self) -> Self:
@@ -177,7 +198,7 @@ class Model:
         on = [(str(use.sha256), use.weight) for use in uses]
         if len(dict(on)) < len(on):
             raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
-        return _stream(self.checkpoint, full, aliases, lambda: self.rack.on(on, merged=merged), saved)
+        return _stream(self.place, full, aliases, lambda: self.rack.on(on, merged=merged), saved)
 
     def adapters(self, request: Request) -> dict[str, Adapter]:
         """The adapters of a request as it names them, read where they are new.
@@ -194,6 +215,11 @@ class Model:
             for source, adapter in self.adapters(request).items()
             for line in advice(source, adapter, request.prompt, base, lambda: self.rack.base_sha256)
         ]
+
+    @cached_property
+    def place(self) -> Place:
+        """Where its parts lie."""
+        return Place(self.checkpoint, self.memory, self.say)
 
     @cached_property
     def rack(self) -> Rack:
@@ -214,29 +240,34 @@ def _aliases(adapters: Mapping[str, Adapter]) -> dict[str, str]:
 
 @torch.inference_mode()
 def _stream(
-    checkpoint: Checkpoint,
+    place: Place,
     requests: list[FullRequest],
     aliases: Mapping[str, str],
     adapters_on: Callable[[], AbstractContextManager[None]],
     saved: Path | None,
 ) -> Iterator[Progress]:
     """Clip after clip, each going on from the end of the one before."""
-    request, timings = requests[0], dict.fromkeys(("text", "condition", "denoise", "decode"), 0.0)
-    with memory(request), clock(timings, "text"), adapters_on():
-        text = embed(checkpoint, requests, aliases)
+    checkpoint, request = place.checkpoint, requests[0]
+    timings = dict.fromkeys(("load", "text", "condition", "denoise", "decode"), 0.0)
+    with memory(request):
+        with clock(timings, "load"):
+            place.settle(requests)
+        with clock(timings, "text"), adapters_on():
+            text = place.fitting("text", lambda: embed(checkpoint, requests, aliases))
+            place.release()
     with clock(timings, "condition"):
         ends = [chain.end_of_video(checkpoint, request) for request in requests]
     wanted = None if request.seconds is None else max(round(request.seconds * checkpoint.config.fps), 1)
     room = [wanted] * len(requests)
     for clip in range(1, request.clips + 1):
-        for progress in _clip(checkpoint, requests, text, ends, clip, room, timings, adapters_on, saved):
+        for progress in _clip(place, requests, text, ends, clip, room, timings, adapters_on, saved):
             yield progress
         if clip < request.clips:
             ends, room = progress.ends(), progress.room_after()
 
 
 def _clip(
-    checkpoint: Checkpoint,
+    place: Place,
     requests: list[FullRequest],
     text: Tensor,
     ends: list[End | None],
@@ -247,6 +278,7 @@ def _clip(
     saved: Path | None,
 ) -> Iterator[Progress]:
     """One clip of each video, step by step."""
+    checkpoint = place.checkpoint
     request, device, steps = requests[0], checkpoint.device, requests[0].steps_taken
     padding, shape = latents.shape(checkpoint.config, request)
     generators = [torch.Generator().manual_seed((request.seed + clip - 1) % 2**63) for request in requests]
@@ -257,10 +289,10 @@ def _clip(
 
     with memory(request):
         with clock(timings, "condition"):  # draws before the noise does, as diffusers does
-            begun = chain.begin(checkpoint, ends, generators)
+            begun = chain.begin(place, ends, generators)
             known = [beginning and beginning.known for beginning in begun]
-            condition = latents.condition(checkpoint, requests, known, generators, shape)
-            video = latents.video(checkpoint, requests, generators, padding)
+            condition = latents.condition(place, requests, known, generators, shape)
+            video = latents.video(place, requests, generators, padding)
         eps = noise()
         visited = levels(checkpoint.config.schedule, request.steps)[-steps:]
         x = eps if video is None else add_noise(video, eps, visited[0].alpha)
@@ -268,33 +300,47 @@ def _clip(
         if saved and (kept := resume.read(saved, clip, requests, checkpoint)):
             done, x = kept.step, kept.x.to(device)
             before = State(visited[done - 1], x, kept.x0.to(device))
-            for generator, state in zip(generators, kept.random, strict=True):
-                generator.set_state(state.clone())  # takes no view
-        states = denoise(
-            predictor(checkpoint, text, condition, request),
-            x,
-            visited[done:],
-            STEPS[request.sampler],
-            noise,
-            before,
-            chain.holder(known, eps, padding) if condition is None else None,
-        )
+            resume.rewind(generators, kept.random)
+        with clock(timings, "denoise"), adapters_on():
+            times = place.fitting("denoise", lambda: timetables(checkpoint, [level.timestep for level in visited]))
+        predict_v = predictor(checkpoint, text, condition, request, times)
+        hold = chain.holder(known, eps, padding) if condition is None else None
+
+        def begin() -> Iterator[State]:
+            """The steps that are left, from the last state on."""
+            return denoise(predict_v, x, visited[done:], STEPS[request.sampler], noise, before, hold)
+
+        states, random = begin(), resume.random(generators)
+
+        def advance() -> State:
+            """The next state. Where it fails, another call makes it anew, with the noise that it would have had."""
+            nonlocal states
+            try:
+                return next(states)
+            except RuntimeError:
+                resume.rewind(generators, random)
+                states = begin()
+                raise
+
         if before and done == steps:
             states, done = iter([before]), steps - 1
-        for step in range(done + 1, steps + 1):
+        while done < steps:
             with clock(timings, "denoise"), adapters_on():
-                state = next(states)
-                finite(f"step {step} of {steps}", state.x, checkpoint, request.guidance)
+                before = place.fitting("denoise", advance)
+                finite(f"step {done + 1} of {steps}", before.x, checkpoint, request.guidance)
+            done, x, random = done + 1, before.x, resume.random(generators)
+            if done == steps:
+                place.release()  # before the last state is decoded
             yield Progress(
                 clip,
                 request.clips,
-                step,
+                done,
                 steps,
-                (state.x0 if step < steps else state.x)[:, padding:],
+                (before.x0 if done < steps else before.x)[:, padding:],
                 timings,
-                checkpoint,
+                place,
                 requests,
                 begun,
                 room,
-                resume.Saved(step, state.x, state.x0, torch.stack([draw.get_state() for draw in generators])),
+                resume.Saved(done, before.x, before.x0, random),
             )

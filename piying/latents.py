@@ -13,12 +13,14 @@ from torch import Tensor
 from piying.checks import finite
 from piying.config import ModelConfig
 from piying.errors import UsageError
+from piying.memory.lend import at_hand
+from piying.memory.place import Place
 from piying.models.vae import Past, to_frames, to_pixels
 from piying.request import FullRequest
 from piying.video import frames_at, read_image
-from piying.weights import Checkpoint
 
 Shape = tuple[int, int, int, int]
+_SHOWN = 8  # frames that become 8-bit numbers at a time: in float32 all of them would be larger than the decoder's work
 
 
 def shape(config: ModelConfig, request: FullRequest) -> tuple[int, Shape]:
@@ -29,29 +31,43 @@ def shape(config: ModelConfig, request: FullRequest) -> tuple[int, Shape]:
     return padding, (latent_frames + padding, config.vae.latent_channels, height // 8, width // 8)
 
 
-def encode(checkpoint: Checkpoint, frames: np.ndarray, generator: torch.Generator) -> Tensor:
+def encode(place: Place, frames: np.ndarray, generator: torch.Generator) -> Tensor:
     """Frames uint8 [4F-3 H W 3] as latents [F C h w] before any scale, drawn from what the VAE says of them."""
-    pixels = to_pixels(torch.tensor(frames)[None])
-    mean, logvar = checkpoint.vae.encode(pixels.to(checkpoint.device, checkpoint.dtype))
+    checkpoint = place.checkpoint
+    pixels = to_pixels(torch.tensor(frames)[None]).to(checkpoint.device, checkpoint.dtype)
+
+    def moments() -> tuple[Tensor, Tensor]:
+        with at_hand(checkpoint.vae, checkpoint.device):
+            return checkpoint.vae.encode(pixels, limit=place.vae_limit)
+
+    mean, logvar = place.fitting("decode", moments)
     drawn = mean + torch.exp(0.5 * logvar) * torch.randn(mean.shape, generator=generator).to(mean)
     return finite("the encoding of the given frames", drawn, checkpoint)[0].transpose(0, 1)
 
 
-def decode(checkpoint: Checkpoint, latents: Tensor, past: Past | None = None) -> np.ndarray:
+def decode(place: Place, latents: Tensor, past: Past | None = None) -> np.ndarray:
     """Scaled latents [F C h w] as frames uint8 [4F-3 H W 3], or [4F H W 3] where they go on from a past.
 
     A past lies in ordinary memory: at 480x720 it takes 3 GB, which a card needs for other things between two clips.
     """
-    unscaled = latents[None].transpose(1, 2) / checkpoint.config.vae.latent_scale
-    here = None if past is None else {part: seen.to(checkpoint.device) for part, seen in past.items()}
-    pixels = checkpoint.vae.decode(unscaled.to(checkpoint.dtype), here)
+    checkpoint = place.checkpoint
+    unscaled = (latents[None].transpose(1, 2) / checkpoint.config.vae.latent_scale).to(checkpoint.dtype)
+
+    def decoded() -> tuple[Tensor, Past | None]:
+        here = None if past is None else {part: seen.to(checkpoint.device) for part, seen in past.items()}
+        with at_hand(checkpoint.vae, checkpoint.device):
+            return checkpoint.vae.decode(unscaled, here, limit=place.vae_limit), here
+
+    pixels, here = place.fitting("decode", decoded)
     if past is not None and here is not None:
         past.update({part: seen.cpu() for part, seen in here.items()})
-    return to_frames(finite("decoding", pixels, checkpoint))[0].cpu().numpy()
+    del here
+    shown = [to_frames(finite("decoding", part, checkpoint))[0].cpu() for part in pixels.split(_SHOWN, dim=2)]
+    return torch.cat(shown).numpy()
 
 
 def condition(
-    checkpoint: Checkpoint,
+    place: Place,
     requests: Sequence[FullRequest],
     known: Sequence[Tensor | None],
     generators: Sequence[torch.Generator],
@@ -61,7 +77,7 @@ def condition(
 
     Known beginnings [k C h w], and where there is none given images, at their places in time, zeros elsewhere.
     """
-    config = checkpoint.config
+    checkpoint, config = place.checkpoint, place.checkpoint.config
     if config.transformer.in_channels == config.transformer.out_channels:
         return None
     channels = torch.zeros(len(requests), *shape, device=checkpoint.device, dtype=checkpoint.dtype)
@@ -69,25 +85,25 @@ def condition(
         if beginning is not None:
             row[: len(beginning)] = config.vae.image_latent_scale / config.vae.latent_scale * beginning
             continue
-        for place, path in ((0, request.image), (-1, request.last_image)):
+        for frame, path in ((0, request.image), (-1, request.last_image)):
             if path is not None:
-                image = encode(checkpoint, read_image(path, request.size)[None], generator)
-                row[place] = config.vae.image_latent_scale * image[0]
+                image = encode(place, read_image(path, request.size)[None], generator)
+                row[frame] = config.vae.image_latent_scale * image[0]
     return channels
 
 
 def video(
-    checkpoint: Checkpoint, requests: Sequence[FullRequest], generators: Sequence[torch.Generator], padding: int
+    place: Place, requests: Sequence[FullRequest], generators: Sequence[torch.Generator], padding: int
 ) -> Tensor | None:
     """The videos that are made anew as scaled latents, float32 [B F C h w]; None where there are none."""
-    rows = []
+    rows, config = [], place.checkpoint.config
     for request, generator in zip(requests, generators, strict=True):
         if request.video is None:
             return None
-        frames = list(islice(frames_at(request.video, checkpoint.config.fps, request.size), request.frames))
+        frames = list(islice(frames_at(request.video, config.fps, request.size), request.frames))
         if len(frames) < request.frames:
             raise UsageError(f"frames={request.frames}: {request.video} holds {len(frames)}, ask for fewer")
-        encoded = checkpoint.config.vae.latent_scale * encode(checkpoint, np.stack(frames), generator)
+        encoded = config.vae.latent_scale * encode(place, np.stack(frames), generator)
         rows.append(pad(encoded.float(), padding))
     return torch.stack(rows)
 

@@ -3,18 +3,35 @@
 Shapes: B batch, L text tokens, T video tokens, N = L + T with the text first, H heads, D width.
 """
 
+from types import ModuleType
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from piying.kernels.attention import attend
+from piying.kernels.machine import serve
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
-    """Full attention, softmax(q k^T scale + bias) v (arXiv:1706.03762, equation 1).
+    """Full attention, softmax(q k^T scale + bias) v (arXiv:1706.03762, equation 1), by the fastest back end here.
 
     q, k, v [B N H D]; bias [1 H N N] is added to the logits; scale is 1/sqrt(D) where not given. Returns [B N H D].
     """
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale).transpose(1, 2)
+    return attend(q, k, v, bias, scale)
+
+
+def place_heads(
+    q: Tensor, k: Tensor, norm_q: nn.LayerNorm, norm_k: nn.LayerNorm, turns: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """q and k [B N H D], normed for each head and, where there are turns [N D/2 2], turned."""
+    whole = q.shape[-1].bit_count() == 1  # a power of two, which the kernel works on
+    if whole and serve(q, norm_q.weight, norm_q.bias, norm_k.weight, norm_k.bias):
+        from piying.kernels import heads
+
+        return heads.norm_and_turn(q, k, norm_q.weight, norm_q.bias, norm_k.weight, norm_k.bias, turns, norm_q.eps)
+    q, k = norm_q(q), norm_k(k)
+    return (q, k) if turns is None else (rotate(q, turns), rotate(k, turns))
 
 
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
@@ -31,6 +48,27 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
         first, second = pairs.unbind(-1)
         turned = torch.stack((first * cos - second * sin, first * sin + second * cos), -1)
     return turned.flatten(-2).to(x.dtype)
+
+
+def adaptive_norm(x: Tensor, norm: nn.LayerNorm, modulation: Tensor, text_tokens: int) -> Tensor:
+    """LayerNorm of x and then `modulate`, with its shapes."""
+    if serve(x, norm.weight, norm.bias, modulation):
+        from piying.kernels import adaptive_norm as kernel
+
+        return kernel.norm(x, modulation, norm.weight, norm.bias, text_tokens, norm.eps)
+    return modulate(norm(x), modulation, text_tokens)
+
+
+def add_and_norm(
+    x: Tensor, change: Tensor, gates: Tensor, norm: nn.LayerNorm, modulation: Tensor, text_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """`add_gated` with the gates of one table, and the sum's `adaptive_norm` with another: the sum, and its norm."""
+    if serve(x, norm.weight, norm.bias, gates, modulation):
+        from piying.kernels import adaptive_norm as kernel
+
+        return kernel.add_norm(x, change, gates, modulation, norm.weight, norm.bias, text_tokens, norm.eps)
+    x = add_gated(x, change, gates, text_tokens)
+    return x, modulate(norm(x), modulation, text_tokens)
 
 
 def modulate(x: Tensor, modulation: Tensor, text_tokens: int) -> Tensor:
@@ -50,6 +88,10 @@ def modulate(x: Tensor, modulation: Tensor, text_tokens: int) -> Tensor:
 
 def add_gated(x: Tensor, change: Tensor, modulation: Tensor, text_tokens: int) -> Tensor:
     """The residual x + gate change, gated for video and text apart. Shapes as in `modulate`."""
+    if serve(x, modulation):
+        from piying.kernels import gated
+
+        return gated.add(x, change, modulation, text_tokens)
     video, text = modulation[:, :, 2, None].unbind(1)  # each [B 1 D]
     return torch.cat(
         [
@@ -60,13 +102,43 @@ def add_gated(x: Tensor, change: Tensor, modulation: Tensor, text_tokens: int) -
     )
 
 
+def final_norm(x: Tensor, first: nn.LayerNorm, second: nn.LayerNorm, table: Tensor, text_tokens: int) -> Tensor:
+    """Both norms before the output, the second scaled and shifted, of the video alone.
+
+    x [B L+T D]; table [B 2 D] is shift and scale. Returns [B T D].
+    """
+    if not (torch.is_grad_enabled() and x.requires_grad) and serve(
+        x, first.weight, first.bias, second.weight, second.bias, table
+    ):
+        from piying.kernels import final_norm as kernel
+
+        inner, outer = ((norm.weight, norm.bias, norm.eps) for norm in (first, second))
+        return kernel.final_norm(x, table, inner, outer, text_tokens)
+    shift, scale = table[:, :, None].unbind(1)
+    return torch.addcmul(shift, second(first(x[:, text_tokens:])), 1 + scale)
+
+
+def widen(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer and GELU in its tanh form (arXiv:1606.08415). x [.. in], weight [out in], bias [out] -> [.. out].
+
+    On a GPU in half precision and where nothing learns, the product applies it before it rounds (cuBLASLt's epilogue,
+    whose GELU is the tanh form), so that the wide result is written once and not read.
+    """
+    half = x.is_cuda and x.dtype == weight.dtype == bias.dtype and x.dtype in (torch.bfloat16, torch.float16)
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)
+    if half and not learns and not torch.compiler.is_compiling():
+        return torch._addmm_activation(bias, x.flatten(0, -2), weight.T, use_gelu=True).unflatten(0, x.shape[:-1])
+    return F.gelu(F.linear(x, weight, bias), approximate="tanh")
+
+
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """3 x 3 x 3 convolution, padded by zeros in space and not at all in time.
 
     x [B C F+2 H W], weight [C_out C 3 3 3], bias [C_out] -> [B C_out F H W]. On the CPU PyTorch takes a slow path for a
-    single small video; there a 2D convolution for each of the three frames that a result sees is twice as fast.
+    single small video; there a 2D convolution for each of the three frames that a result sees is twice as fast. It
+    rounds each of the three, so it is for float32 alone.
     """
-    if x.device.type == "cpu" and len(x) == 1 and x[..., 0].numel() <= 20480:
+    if x.device.type == "cpu" and x.dtype == torch.float32 and len(x) == 1 and x[..., 0].numel() <= 20480:
         return _three_planes(x[0].transpose(0, 1), weight, bias).transpose(0, 1)[None]
     return F.conv3d(x, weight, bias, padding=(0, 1, 1))
 
@@ -78,3 +150,61 @@ def _three_planes(frames: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     y += F.conv2d(frames[1 : count + 1], weight[:, :, 1], padding=1)
     y += F.conv2d(frames[2:], weight[:, :, 2], padding=1)
     return y
+
+
+def place(y: Tensor, bias: Tensor, out: Tensor, *, add: bool = False) -> Tensor:
+    """Writes y + bias, and what `out` holds where `add` says so, into `out`; gives the sums for a group norm of it.
+
+    y [B f R W C], bias [C], out [B F R W C], a band of rows; where f is less than F, frames are doubled. Returns
+    [P B 2 C] float32, the sum and the sum of squares of what was written, in P parts. Added in float32.
+    """
+    if kernels := _group_norm_kernels(out):
+        return kernels.place(y, bias, out, add=add)
+    sums = []
+    for frame, place in enumerate(_places(y.shape[1], out.shape[1])):
+        value, target = y[:, place].float() + bias.float(), out[:, frame]
+        target.copy_(value.add_(target) if add else value)
+        seen = target.float()
+        sums.append(torch.stack([seen.sum((1, 2)), seen.square().sum((1, 2))], dim=1))
+    return torch.stack(sums)
+
+
+def normalize(
+    x: Tensor, gain: Tensor, offset: Tensor, out: Tensor, latents: tuple[Tensor, Tensor] | None = None, top: int = 0
+) -> None:
+    """Writes silu(x gain + offset) into `out`, or silu((x gain + offset) scale + shift).
+
+    x, out [B F R W C], rows from `top` on of a frame; gain, offset [B C] float32. Scale and shift are per latent cell,
+    [B f h w C] (arXiv:2209.09002, equation 3). Computed in float32.
+    """
+    if kernels := _group_norm_kernels(out):
+        return kernels.normalize(x, gain, offset, out, latents, top)
+    if latents:
+        cell = x.shape[3] // latents[0].shape[3]
+        rows = torch.arange(top, top + x.shape[2], device=x.device) // cell
+    for frame, place in enumerate(_places(latents[0].shape[1] if latents else x.shape[1], x.shape[1])):
+        value = torch.addcmul(offset[:, None, None], x[:, frame].float(), gain[:, None, None])
+        if latents:
+            scale, shift = (part[:, place, rows].float().repeat_interleave(cell, dim=2) for part in latents)
+            value = value.mul_(scale).add_(shift)
+        out[:, frame] = F.silu(value)
+
+
+def _places(before: int, after: int) -> list[int]:
+    """Where each of `after` frames was before they were doubled, but the first of an odd number."""
+    places = list(range(before))
+    while len(places) < after:
+        single = len(places) % 2
+        places = places[:single] + [place for place in places[single:] for _ in range(2)]
+    return places
+
+
+def _group_norm_kernels(x: Tensor) -> ModuleType | None:
+    """The kernels for this tensor; None where there are none for it, or Triton is missing."""
+    if not x.is_cuda:
+        return None
+    try:
+        from piying.kernels import group_norm
+    except ImportError:  # torch brings Triton along where it has one for the machine
+        return None
+    return group_norm

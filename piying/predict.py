@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from piying.checks import finite
+from piying.memory.tables import Tables, tables
 from piying.prompts.aliases import substitute
 from piying.request import FullRequest
 from piying.sampling.guidance import CURVES, guide
@@ -31,10 +32,15 @@ def embed(checkpoint: Checkpoint, requests: Sequence[FullRequest], aliases: Mapp
     return finite("the text encoder", checkpoint.transformer.embed_text(states.to(checkpoint.dtype)), checkpoint)
 
 
+def timetables(checkpoint: Checkpoint, timesteps: Sequence[int]) -> Tables:
+    """All that these timesteps decide, with the adapters that are on."""
+    return tables(checkpoint.transformer, timesteps, None if checkpoint.config.transformer.ofs_width is None else _OFS)
+
+
 def predictor(
-    checkpoint: Checkpoint, text: Tensor, condition: Tensor | None, request: FullRequest
+    checkpoint: Checkpoint, text: Tensor, condition: Tensor | None, request: FullRequest, tables: Tables
 ) -> Callable[[Tensor, int], Tensor]:
-    """The guided v of x [B F C h w] at a timestep."""
+    """The guided v of x [B F C h w] at a timestep of the tables."""
     transformer, dtype = checkpoint.transformer, checkpoint.dtype
     guided = request.guidance > 1
 
@@ -44,9 +50,7 @@ def predictor(
             model_input = torch.cat([model_input, condition], dim=2)
         if guided:
             model_input = torch.cat([model_input, model_input])
-        number = torch.full(text.shape[:1], timestep, device=text.device)
-        ofs = None if transformer.config.ofs_width is None else torch.full_like(number, _OFS, dtype=dtype)
-        v = transformer.predict(model_input, text, transformer.modulations(number, ofs)).float()
+        v = transformer.predict(model_input, text, tables.at(timestep, len(text))).float()
         if not guided:
             return v
         without_prompt, with_prompt = v.chunk(2)

@@ -14,10 +14,10 @@ from torch import Tensor
 from piying import chain, latents, resume
 from piying.chain import Beginning, End
 from piying.checks import memory, visible
+from piying.memory.place import Place
 from piying.models.vae import Past
 from piying.request import FullRequest
 from piying.video import Video
-from piying.weights import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Progress:
     steps: int
     latents: Tensor  # [B F C h w], as clean as they are estimated by now
     timings: dict[str, float]  # seconds of each part
-    checkpoint: Checkpoint
+    place: Place
     requests: list[FullRequest]
     beginnings: list[Beginning | None]  # what each video's clip goes on from
     room: list[int | None]  # how many frames of each are still wanted
@@ -39,35 +39,37 @@ class Progress:
     def preview(self) -> np.ndarray:
         """The first frame of the first video's clip by now, uint8 [H W 3]; decodes a single latent frame."""
         with torch.inference_mode():
-            return latents.decode(self.checkpoint, self.latents[0, :1])[0]
+            return latents.decode(self.place, self.latents[0, :1])[0]
 
     def videos(self) -> list[Video]:
         """What the clip by now adds to each video. Raises PiyingError where one shows nothing."""
         videos = []
         for row, request in enumerate(self.requests):
             frames, _ = self.decoded[row]
-            shown = chain.colours_of(self.beginnings[row]).of(visible(frames, self.checkpoint))
-            videos.append(Video(shown[: self.room[row]], self.checkpoint.config.fps, request, dict(self.timings)))
+            shown = chain.colours_of(self.beginnings[row]).of(visible(frames, self.place.checkpoint))
+            videos.append(Video(shown[: self.room[row]], self.place.checkpoint.config.fps, request, dict(self.timings)))
         return videos
 
     def save(self, folder: Path) -> None:
         """Keeps the state, so that `stream(..., saved=folder)` goes on from it and ends with the same bytes."""
-        resume.write(folder, self.clip, self.state, self.requests, self.checkpoint)
+        resume.write(folder, self.clip, self.state, self.requests, self.place.checkpoint)
 
     @cached_property
     def decoded(self) -> list[tuple[np.ndarray, Past]]:
-        """The new frames of each clip as decoded, uint8 [.. H W 3], and what the decoder remembers of them."""
+        """The new frames of each clip as decoded, uint8 [.. H W 3], and what the decoder remembers of them, which after
+        the last clip is nothing."""
         decoded = []
         for clip, begun in zip(self.latents, self.beginnings, strict=True):
             new, past = (clip[len(begun.known) :], dict(begun.past)) if begun else (clip, {})
+            needed = past if begun or self.clip < self.clips else None
             with memory(self.requests[0]), clock(self.timings, "decode"), torch.inference_mode():
-                decoded.append((latents.decode(self.checkpoint, new, past), past))
+                decoded.append((latents.decode(self.place, new, needed), past))
         return decoded
 
     def ends(self) -> list[End | None]:
         """What the finished clips leave to the next ones."""
         return [
-            chain.end_of_clip(self.checkpoint, request, clip, frames, past, chain.colours_of(begun))
+            chain.end_of_clip(self.place.checkpoint, request, clip, frames, past, chain.colours_of(begun))
             for request, clip, (frames, past), begun in zip(
                 self.requests, self.latents, self.decoded, self.beginnings, strict=True
             )

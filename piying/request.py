@@ -168,8 +168,7 @@ def shared_frames(frames: int, config: ModelConfig) -> int:
 
 def check(request: FullRequest, config: ModelConfig) -> None:
     """Raises UsageError where this model cannot take the request."""
-    _check_frames(request.frames, config)
-    _check_size(request.size, config)
+    check_shape(request.frames, request.size, config)
     _check_chain(request, config)
     from_image = request.image or (request.continues if "text" not in config.tasks else None)
     task: Task = "ends" if request.last_image else "image" if from_image else "text"
@@ -181,6 +180,12 @@ def check(request: FullRequest, config: ModelConfig) -> None:
                 "ends": f"last_image={request.last_image}: {config.name} was not trained on last frames, leave it out",
             }[task]
         )
+
+
+def check_shape(frames: int, size: tuple[int, int], config: ModelConfig) -> None:
+    """Raises UsageError where this model makes no videos of so many frames and this size."""
+    _check_frames(frames, config)
+    _check_size(size, config)
 
 
 def _check_frames(frames: int, config: ModelConfig) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -70,6 +71,17 @@ def read_request(folder: Path) -> FullRequest:
         raise UsageError(f"{folder}: holds no saved generation; give the folder that --save-every wrote")
     told, _ = _opened(path, ())
     return FullRequest.model_validate(told["requests"][0])
+
+
+def random(generators: Sequence[torch.Generator]) -> Tensor:
+    """The state of each generator, uint8 [B bytes]."""
+    return torch.stack([generator.get_state() for generator in generators])
+
+
+def rewind(generators: Sequence[torch.Generator], states: Tensor) -> None:
+    """Puts generators back to where they were."""
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state.clone())  # takes no view
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,12 @@ import pytest
 from chat_server import Server
 
 from piying.config import NANO
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where no card is asked for, kernels run in Triton's interpreter, which it chooses when they are imported."""
+    if "not gpu" in config.getoption("-m"):
+        os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")

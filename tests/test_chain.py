@@ -50,7 +50,7 @@ def test_latents_are_carried_over_and_decoded_as_one(member):
     first, second = last_steps(model, seed=1, frames=33, clips=2)
     known = second.beginnings[0].known
     assert torch.equal(known[1:], first.latents[0, -2:])
-    whole = decode(model.checkpoint, torch.cat([first.latents[0], second.latents[0, 3:]]))
+    whole = decode(model.place, torch.cat([first.latents[0], second.latents[0, 3:]]))
     assert np.array_equal(first.videos()[0].frames, whole[:33])
     assert np.array_equal(second.videos()[0].frames, whole[33:])
 
@@ -95,10 +95,10 @@ def test_a_given_video_comes_first_and_what_follows_takes_its_colours(tmp_path):
     mean, logvar = model.checkpoint.vae.encode(to_pixels(torch.tensor(given[-9:])[None]))
     noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(begun.known, 0.7 * (mean + torch.exp(0.5 * logvar) * noise)[0].transpose(0, 1))
-    redrawn = begun.colours.of(decode(model.checkpoint, begun.known)).astype(float)
+    redrawn = begun.colours.of(decode(model.place, begun.known)).astype(float)
     assert np.abs(redrawn.mean((0, 1, 2)) - given[-9:].mean((0, 1, 2))).max() < 3
     assert len(video.frames) == 20 + 24
-    shown = begun.colours.of(decode(model.checkpoint, step.latents[0, 3:], dict(begun.past)))
+    shown = begun.colours.of(decode(model.place, step.latents[0, 3:], dict(begun.past)))
     assert np.array_equal(video.frames[20:], shown)
     _, later = last_steps(model, continues=tmp_path / "clip.mp4", frames=33, seed=1, clips=2)
     assert np.array_equal(later.beginnings[0].colours, begun.colours)

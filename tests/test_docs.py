@@ -26,6 +26,7 @@ VERBS = [
     "inspect",
     "replay",
     "doctor",
+    "plan",
     "convert",
     "train-nano",
     "evaluate",

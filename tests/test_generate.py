@@ -57,7 +57,7 @@ def test_steps_are_told_one_by_one_and_each_can_be_seen(model):
     assert [(step, steps) for step, steps, _ in seen] == [(1, 3), (2, 3), (3, 3)]
     assert all(picture.shape == (*SIZE, 3) and picture.dtype == np.uint8 for *_, picture in seen)
     assert not np.array_equal(seen[0][2], seen[2][2])
-    assert set(video.timings) == {"text", "condition", "denoise", "decode"}
+    assert set(video.timings) == {"load", "text", "condition", "denoise", "decode"}
     assert video.timings["denoise"] > 0 and video.timings["decode"] > 0
 
 

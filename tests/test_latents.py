@@ -25,7 +25,7 @@ def test_a_video_made_anew_fills_patches_with_its_first_latent_frame(film):
     request = model.resolve(Request(prompt="a red boat", video=path, seed=1))
     padding, shape = latents.shape(model.checkpoint.config, request)
     assert (request.frames, padding, shape) == (17, 1, (6, 16, 4, 6))
-    begun = latents.video(model.checkpoint, [request], [torch.Generator().manual_seed(1)], padding)
+    begun = latents.video(model.place, [request], [torch.Generator().manual_seed(1)], padding)
     mean, logvar = model.checkpoint.vae.encode(to_pixels(torch.tensor(read_frames(path)[None, :17])))
     drawn = mean + torch.exp(0.5 * logvar) * torch.randn(mean.shape, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(begun[0, 1:], 0.7 * drawn[0].transpose(0, 1))

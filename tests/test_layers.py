@@ -7,12 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "piying"
 LAYERS = [  # from the ground up; neighbours in one line do not know each other
-    {"errors", "config", "theatre.scene"},
+    {"errors", "config", "theatre.scene", "kernels"},
     {"ops"},
     {"models", "sampling"},
     {"weights", "prompts"},
     {"adapters"},
     {"request"},
+    {"memory"},
     {"video"},
     {"checks"},
     {"latents", "predict", "resume"},

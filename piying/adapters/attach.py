@@ -82,14 +82,16 @@ def create(
 
 
 def fit(transformer: Transformer, adapter: Adapter, *, trainable: bool = False) -> Fitted:
-    """The adapter on the device of the transformer, not yet attached.
+    """The adapter on the device of the transformer, not yet attached; weights that stream may lie elsewhere.
 
     Trainable parameters are float32 and want gradients; the transformer's own are left as they are. Raises PiyingError
     where the adapter was made for another transformer.
     """
     check(transformer, adapter)
-    modules = linears(transformer)
-    layers = {name: LoRA(layer, modules[name], trainable=trainable) for name, layer in adapter.layers.items()}
+    modules, device = linears(transformer), transformer.proj_out.weight.device
+    layers = {
+        name: LoRA(layer, modules[name], device=device, trainable=trainable) for name, layer in adapter.layers.items()
+    }
     return Fitted(adapter, layers)
 
 

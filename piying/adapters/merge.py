@@ -31,13 +31,13 @@ class Merged:
 def merge(transformer: Transformer, adapters: Iterable[tuple[Adapter, float]]) -> Merged:
     """W + the sum of strength (W' - W), added in float32, in place of every changed W.
 
-    Raises PiyingError where an adapter does not fit or the weights are no plain numbers. After any error they are what
-    they were.
+    Computed on the device of the transformer and written to wherever W lies. Raises PiyingError where an adapter does
+    not fit or the weights are no plain numbers. After any error they are what they were.
     """
     adapters = list(adapters)
     for adapter, _ in adapters:
         check(transformer, adapter)
-    modules = linears(transformer)
+    modules, device = linears(transformer), transformer.proj_out.weight.device
     names = sorted({name for adapter, _ in adapters for name in adapter.layers})
     for name in names:
         if not modules[name].weight.is_floating_point():
@@ -46,12 +46,12 @@ def merge(transformer: Transformer, adapters: Iterable[tuple[Adapter, float]]) -
     merged = Merged(transformer, originals)
     try:
         for name in names:
-            weight = modules[name].weight
+            weight = modules[name].weight.to(device)
             whole = weight.float()
             for adapter, strength in adapters:
                 if layer := adapter.layers.get(name):
                     whole = whole + strength * change_of(weight, layer)
-            weight.copy_(whole)
+            modules[name].weight.copy_(whole)
     except BaseException:  # out of memory, Ctrl-C
         merged.undo()
         raise

@@ -20,6 +20,7 @@ from piying.cli import (
     generate,
     inspect,
     models,
+    plan,
     prompt,
     replay,
     terminal,
@@ -59,6 +60,7 @@ app.command()(prompt.prompt)
 app.command()(inspect.inspect)
 app.command()(replay.replay)
 app.command()(doctor.doctor)
+app.command()(plan.plan)
 app.add_typer(models.app, name="models")
 app.command()(convert.convert)
 app.add_typer(adapters.app, name="adapters")

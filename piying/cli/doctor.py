@@ -36,6 +36,7 @@ def examine() -> dict[str, Any]:
     import torch
 
     from piying import __version__
+    from piying.memory import budget
 
     return {
         "piying": __version__,
@@ -48,7 +49,7 @@ def examine() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             "bfloat16": bfloat16_is_fast(),
         },
-        "memory": memory(),
+        "memory": budget.host(),
         "disk": {"folder": str(Path.cwd()), "free": shutil.disk_usage(Path.cwd()).free},
         "gpus": gpus(),
         "models": models(),
@@ -66,29 +67,19 @@ def bfloat16_is_fast() -> bool:
     return seconds(torch.bfloat16) < seconds(torch.float32)
 
 
-def memory() -> dict[str, int] | None:
-    """Bytes of main memory, total and free; a container's limit counts. None where the system does not say."""
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.is_file():  # counts the cache that the system gives back on demand
-        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    if limit.is_file() and (allowed := limit.read_text().strip()).isdigit():
-        total = min(total, int(allowed))
-    return {"total": total, "free": min(total, free)}
-
-
 def gpus() -> list[dict[str, Any]]:
+    """Each card, and what runs on it: found out by running a little of it."""
     import torch
+
+    from piying.kernels.attention import attention_in_use
+    from piying.kernels.machine import works
 
     found = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
-        found.append({"name": torch.cuda.get_device_name(index), "total": total, "free": free})
+        attention = attention_in_use(torch.device("cuda", index), torch.bfloat16, 64)
+        name = torch.cuda.get_device_name(index)
+        found.append({"name": name, "total": total, "free": free, "attention": attention, "triton": works(index)})
     return found
 
 
@@ -134,7 +125,11 @@ def describe(report: dict[str, Any]) -> list[str]:
     if memory:
         lines.append(f"memory: {memory['total'] / GB:.1f} GB, {memory['free'] / GB:.1f} GB free")
     for gpu in report["gpus"]:
-        lines.append(f"GPU: {gpu['name']}, {gpu['total'] / GB:.1f} GB, {gpu['free'] / GB:.1f} GB free")
+        kernels = "kernels in Triton" if gpu["triton"] else "no kernels in Triton"
+        lines.append(
+            f"GPU: {gpu['name']}, {gpu['total'] / GB:.1f} GB, {gpu['free'] / GB:.1f} GB free, "
+            f"attention by {gpu['attention']}, {kernels}"
+        )
     if not report["gpus"]:
         lines.append("GPU: none that torch can use")
     lines.append(f"disk: {report['disk']['free'] / GB:.1f} GB free in {report['disk']['folder']}")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from piying.generate import Model
     from piying.request import FullRequest, Request
 
+Memory = Annotated[str, typer.Option(metavar="SIZE", help="What it may take of the GPU, e.g. 8GB; auto: what is free.")]
+
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="What to show, in English or Chinese.")] = None,
@@ -63,6 +65,7 @@ def generate(
     enhance: Enhance = False,
     enhancer: Enhancer = None,
     enhancer_model: EnhancerModel = None,
+    memory: Memory = "auto",
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
     save_every: Annotated[
@@ -111,7 +114,16 @@ def generate(
     output.check(out, ".mp4")
     if save_every and not resume:
         resume = output.free(out.with_suffix(".resume"))
-    answer = make(request, out, preview=preview, settle=prepare, saved=resume, save_every=save_every, gpus=gpus)
+    answer = make(
+        request,
+        out,
+        memory=memory,
+        gpus=gpus,
+        preview=preview,
+        settle=prepare,
+        saved=resume,
+        save_every=save_every,
+    )
     if as_json:
         terminal.answer(answer)
     else:
@@ -151,6 +163,7 @@ def make(
     request: "Request",
     out: Path,
     *,
+    memory: str = "auto",
     preview: bool = False,
     settle: "Callable[[Request, Mapping[str, str]], Request] | None" = None,
     saved: Path | None = None,
@@ -180,7 +193,7 @@ def make(
     import piying
 
     terminal.say(f"loading {request.model}")
-    model = piying.load(request.model, gpus=gpus)
+    model = piying.load(request.model, memory=memory, gpus=gpus, say=terminal.say)
     for line in model.advice(request):
         terminal.say(line)
     warn_of_unknown_words(request, model)
@@ -209,6 +222,9 @@ def make(
                 count += len(video.frames)
     if saved:
         shutil.rmtree(saved, ignore_errors=True)
+    from piying.kernels.attention import attention_in_use
+
+    checkpoint = model.checkpoint
     return {
         "video": str(out),
         "frames": count,
@@ -216,6 +232,7 @@ def make(
         "fps": fps,
         "request": full.model_dump(mode="json"),
         "timings": video.timings,
+        "attention": attention_in_use(checkpoint.device, checkpoint.dtype, checkpoint.config.transformer.head_width),
     }
 
 

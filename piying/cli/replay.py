@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from piying.cli import output, terminal
-from piying.cli.generate import make
+from piying.cli.generate import Memory, make
 from piying.errors import UsageError
 
 
 def replay(
     video: Annotated[Path, typer.Argument(help="An MP4 that Piying saved.")],
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name beside the video.")] = None,
+    memory: Memory = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make a video again from the request that it carries."""
@@ -23,7 +24,7 @@ def replay(
     output.check(out, ".mp4")
     if out.exists() and out.samefile(video):
         raise UsageError(f"out={out}: is the video itself; choose another name")
-    answer = make(request, out)
+    answer = make(request, out, memory=memory)
     same = out.read_bytes() == video.read_bytes()
     if as_json:
         terminal.answer(answer | {"same": same})

@@ -10,7 +10,8 @@ from torch import nn
 from piying.config import TextConfig, TransformerConfig, VAEConfig
 from piying.models.text import TextEncoder
 from piying.models.transformer import AdaptiveNorm, FinalNorm, Transformer
-from piying.models.vae import VAE, LatentNorm, ResidualBlock
+from piying.models.vae import VAE
+from piying.models.vae_parts import LatentNorm, ResidualBlock
 
 
 @torch.no_grad()

@@ -16,7 +16,9 @@ TIME, HEIGHT, WIDTH = 0, 1, 2
 
 
 @lru_cache(maxsize=4)
-def sincos(width: int, grid: Grid, scale: tuple[float, float], device: torch.device) -> Tensor:
+def sincos(
+    width: int, grid: Grid, scale: tuple[float, float], device: torch.device, dtype: torch.dtype = torch.float32
+) -> Tensor:
     """Sines and cosines to add to the tokens [T*H*W, width] (arXiv:1706.03762, section 3.5), in three dimensions.
 
     A quarter of the channels tells time, then three eighths each the column and the row. Positions are divided by
@@ -30,7 +32,7 @@ def sincos(width: int, grid: Grid, scale: tuple[float, float], device: torch.dev
             )
         )
         parts = [(TIME, by_time), (WIDTH, by_column), (HEIGHT, by_row)]
-        return _over(grid, [(axis, torch.cat([a.sin(), a.cos()], dim=1)) for axis, a in parts]).float()
+        return _over(grid, [(axis, torch.cat([a.sin(), a.cos()], dim=1)) for axis, a in parts]).float().to(dtype)
 
 
 @lru_cache(maxsize=4)

@@ -5,9 +5,10 @@ Shapes: B batch, L tokens, D width, H heads. Padding is not masked: the family w
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,17 @@ from piying.config import TextConfig
 from piying.errors import ModelMissing, PiyingError
 
 PAD, END = 0, 1
+OVERFLOWS = "ff.out.weight"  # parameters that end so are kept in float32 where the others are in float16
 
 
 class TextEncoder(nn.Module):
-    """Token numbers -> one state for each token."""
+    """Token numbers -> one state for each token.
+
+    `flow` may give the blocks in order from wherever they are kept, each ready until the next is asked for. The
+    embedding may lie elsewhere than the rest.
+    """
+
+    flow: "Callable[[], AbstractContextManager[Iterable[Block]]] | None" = None
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -34,9 +42,11 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [B L] -> states [B L D]."""
         bias = self._bias(tokens.shape[1])
-        x = self.embedding(tokens)
-        for block in self.blocks:
-            x = block(x, bias)
+        x = self.embedding(tokens.to(self.embedding.weight.device)).to(tokens.device)
+        own = cast(Iterable[Block], self.blocks)
+        with self.flow() if self.flow else nullcontext(own) as blocks:
+            for block in blocks:
+                x = block(x, bias)
         return self.norm(x)
 
     def _bias(self, length: int) -> Tensor:

@@ -7,6 +7,7 @@ published files.
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol, cast
 
 import torch
@@ -30,8 +31,10 @@ class Modulations(NamedTuple):
 class Share(Protocol):
     """What a rank holds of the sequence where several run one video; piying.parallel.sequence has it."""
 
-    def take(self, x: Tensor, turns: Tensor | None, text_tokens: int) -> tuple[Tensor, Tensor | None, int]:
-        """The same three for this rank's tokens alone."""
+    def take(
+        self, parts: list[Tensor], turns: Tensor | None, text_tokens: int
+    ) -> tuple[list[Tensor], Tensor | None, int]:
+        """The same three for this rank's tokens alone; parts of a batch, each [b L+T D]."""
         ...
 
     def give(self, x: Tensor) -> Tensor:
@@ -40,8 +43,15 @@ class Share(Protocol):
 
 
 class Transformer(nn.Module):
-    """Predicts v from noisy latents, text and timestep."""
+    """Predicts v from noisy latents, text and timestep.
 
+    `flow` may give the blocks in order from wherever they are kept, each ready until the next is asked for. `apart`
+    takes the rows of a batch one after the other through each block, for less memory; products of another shape may
+    round otherwise.
+    """
+
+    flow: "Callable[[], AbstractContextManager[Iterable[Block]]] | None" = None
+    apart: bool = False
     share: Share | None = None  # set while several ranks run one video, and `attend` of every Attention with it
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -70,14 +80,18 @@ class Transformer(nn.Module):
 
     def modulations(self, timestep: Tensor, ofs: Tensor | None = None) -> Modulations:
         """timestep [B], ofs [B] -> what every adaptive norm does at this step."""
+        time = self.time(timestep, ofs)
+        blocks = cast(Iterable[Block], self.transformer_blocks)
+        return Modulations([block.modulations(time) for block in blocks], self.norm_out.table(time))
+
+    def time(self, timestep: Tensor, ofs: Tensor | None = None) -> Tensor:
+        """timestep [B], ofs [B] -> what the adaptive norms see of them [B time_width]."""
         time = self.time_embedding(timestep)
         if self.config.ofs_width is not None:
             if ofs is None:
                 raise UsageError("ofs=None: this model wants an offset for each video, e.g. 2.0")
             time = time + self.ofs_embedding(ofs)
-        time = F.silu(time)
-        blocks = cast(Iterable[Block], self.transformer_blocks)
-        return Modulations([block.modulations(time) for block in blocks], self.norm_out.table(time))
+        return F.silu(time)
 
     def predict(self, x: Tensor, text: Tensor, modulations: Modulations) -> Tensor:
         """v [B F C_out H W] from latents [B F C H W], embedded text [B L D] and modulations."""
@@ -86,15 +100,25 @@ class Transformer(nn.Module):
         turns = None
         if self.config.positions != "sincos":
             turns = positions.turns(self.config, grid, text_tokens, x.device)
-        x = torch.cat([text, self.patch_embed(x, grid)], dim=1)
+        together = 1 if self.apart else len(x)
+        tokens = self.patch_embed(x, grid).split(together)
+        parts = [torch.cat(part, dim=1) for part in zip(text.split(together), tokens, strict=True)]
+        del tokens  # as large as all parts together
         if self.share:
-            x, turns, text_tokens = self.share.take(x, turns, text_tokens)
-        for block, modulation in zip(self.transformer_blocks, modulations.blocks, strict=True):
-            x = block(x, modulation, turns, text_tokens)
-        x = self.proj_out(self.norm_out(self.norm_final(x[:, text_tokens:]), modulations.out))
-        if self.share:
-            x = self.share.give(x)
-        return _unpatch(x, grid, self.config.patch)
+            parts, turns, text_tokens = self.share.take(parts, turns, text_tokens)
+        own = cast(Iterable[Block], self.transformer_blocks)
+        with self.flow() if self.flow else nullcontext(own) as blocks:
+            for block, (first, second) in zip(blocks, modulations.blocks, strict=True):
+                tables = zip(first.split(together), second.split(together), strict=True)
+                for place, table in enumerate(tables):
+                    parts[place] = block(parts[place], table, turns, text_tokens)
+        for place, out in enumerate(modulations.out.split(together)):
+            part = ops.final_norm(parts[place], self.norm_final, self.norm_out.norm, out, text_tokens)
+            part = self.proj_out(part)
+            if self.share:
+                part = self.share.give(part)
+            parts[place] = _unpatch(part, grid, self.config.patch)
+        return torch.cat(parts)
 
     def _grid(self, x: Tensor) -> positions.Grid:
         """The patches of x [B F C H W] along time, height and width."""
@@ -123,7 +147,8 @@ class PatchEmbedding(nn.Module):
         """Latents [B F C H W] -> tokens [B T D]."""
         tokens = self.proj(_patches(x, self.config.patch))
         if self.config.positions == "sincos":
-            tokens = tokens + positions.sincos(self.config.width, grid, self.config.sincos_scale, x.device).to(x.dtype)
+            scale = self.config.sincos_scale
+            tokens = tokens + positions.sincos(self.config.width, grid, scale, x.device, x.dtype)
         if self.config.positions == "rope+learned":
             tokens = tokens + self._learned(grid)
         return tokens
@@ -181,8 +206,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, modulations: tuple[Tensor, Tensor], turns: Tensor | None, text_tokens: int) -> Tensor:
         """x [B L+T D] -> the same shape."""
         first, second = modulations
-        x = ops.add_gated(x, self.attn1(self.norm1(x, first, text_tokens), turns), first, text_tokens)
-        return ops.add_gated(x, self.ff(self.norm2(x, second, text_tokens)), second, text_tokens)
+        change = self.attn1(self.norm1(x, first, text_tokens), turns)
+        x, y = self.norm2.after(x, change, first, second, text_tokens)
+        return ops.add_gated(x, self.ff(y), second, text_tokens)
 
 
 class AdaptiveNorm(nn.Module):
@@ -198,7 +224,13 @@ class AdaptiveNorm(nn.Module):
         return self.linear(time).unflatten(1, (2, 3, -1))
 
     def forward(self, x: Tensor, modulation: Tensor, text_tokens: int) -> Tensor:
-        return ops.modulate(self.norm(x), modulation, text_tokens)
+        return ops.adaptive_norm(x, self.norm, modulation, text_tokens)
+
+    def after(
+        self, x: Tensor, change: Tensor, gates: Tensor, modulation: Tensor, text_tokens: int
+    ) -> tuple[Tensor, Tensor]:
+        """The residual x + gate change, whose gate stands in the table of the norm before, and its norm."""
+        return ops.add_and_norm(x, change, gates, self.norm, modulation, text_tokens)
 
 
 class FinalNorm(nn.Module):
@@ -210,12 +242,8 @@ class FinalNorm(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def table(self, time: Tensor) -> Tensor:
-        """[B time_width] -> [B 2 D], shift and scale."""
+        """[B time_width] -> [B 2 D], shift and scale, see ops.final_norm."""
         return self.linear(time).unflatten(1, (2, -1))
-
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        shift, scale = table[:, :, None].unbind(1)
-        return torch.addcmul(shift, self.norm(x), 1 + scale)
 
 
 class Attention(nn.Module):
@@ -235,9 +263,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, turns: Tensor | None) -> Tensor:
         q, k, v = (to(x).unflatten(-1, (self.heads, -1)) for to in (self.to_q, self.to_k, self.to_v))  # [B N H D]
-        q, k = self.norm_q(q), self.norm_k(k)
-        if turns is not None:
-            q, k = ops.rotate(q, turns), ops.rotate(k, turns)
+        q, k = ops.place_heads(q, k, self.norm_q, self.norm_k, turns)
         return self.to_out[0](self.attend(q, k, v).flatten(2))
 
 
@@ -263,7 +289,9 @@ class Widening(nn.Module):
         self.proj = Linear(width, wide)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj(x), approximate="tanh")
+        if self.proj.changes or self.proj.weight.dtype != x.dtype:  # what adapters add comes before GELU
+            return F.gelu(self.proj(x), approximate="tanh")
+        return ops.widen(x, self.proj.weight, self.proj.bias)
 
 
 def _patches(x: Tensor, patch: tuple[int, int, int]) -> Tensor:

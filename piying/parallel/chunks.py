@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from piying.models.vae import CausalConv, Decoder, Encoder, Past
+from piying.models.vae_parts import CausalConv, Decoder, Encoder, Past
 from piying.parallel import ranks
 
 Shape = tuple[int, ...]

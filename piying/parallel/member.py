@@ -17,7 +17,8 @@ from torch import Tensor
 from piying.adapters.rack import Rack, Use
 from piying.adapters.store import Found
 from piying.models.transformer import Modulations, Transformer
-from piying.models.vae import FRAME_CHUNK, VAE, Past, decoded_at_once, schedule
+from piying.models.vae import VAE, decoded_at_once
+from piying.models.vae_parts import FRAME_CHUNK, Past, schedule
 from piying.parallel import ranks
 from piying.parallel.chunks import decoder_layers, encoder_layers, relay
 from piying.parallel.parts import even, gather

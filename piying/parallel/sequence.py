@@ -42,14 +42,17 @@ class Share:
         self.tokens: list[int] = []  # of each rank, text and video
         self.video: list[int] = []
 
-    def take(self, x: Tensor, turns: Tensor | None, text_tokens: int) -> tuple[Tensor, Tensor | None, int]:
-        """x [B N D] with the text first, turns [N ..] -> the same of this rank, and how many of its tokens are text."""
-        self.tokens = even(x.shape[1], self.count)
+    def take(
+        self, parts: list[Tensor], turns: Tensor | None, text_tokens: int
+    ) -> tuple[list[Tensor], Tensor | None, int]:
+        """Parts of a batch [b N D] with the text first, turns [N ..] -> the same of this rank, and how many of its
+        tokens are text."""
+        self.tokens = even(parts[0].shape[1], self.count)
         starts = list(accumulate(self.tokens, initial=0))
         text = [min(max(text_tokens - start, 0), size) for start, size in zip(starts, self.tokens, strict=False)]
         self.video = [size - read for size, read in zip(self.tokens, text, strict=True)]
         mine = slice(starts[self.place], starts[self.place + 1])
-        return x[:, mine], None if turns is None else turns[mine], text[self.place]
+        return [part[:, mine].contiguous() for part in parts], None if turns is None else turns[mine], text[self.place]
 
     def give(self, x: Tensor) -> Tensor:
         """Video tokens of this rank [B t D] -> of all ranks [B T D]."""

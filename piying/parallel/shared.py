@@ -13,7 +13,8 @@ from piying.adapters.rack import Rack, Use
 from piying.adapters.store import Found
 from piying.models.text import TextEncoder
 from piying.models.transformer import Modulations, Transformer
-from piying.models.vae import FRAME_CHUNK, VAE, Past, decoded_at_once, schedule
+from piying.models.vae import VAE, decoded_at_once
+from piying.models.vae_parts import FRAME_CHUNK, Past, schedule
 from piying.parallel.crew import Crew
 from piying.weights import Checkpoint
 
@@ -49,21 +50,21 @@ class SharedTextEncoder(TextEncoder):
 
 
 class SharedVAE(VAE):
-    """A single chunk, as a preview is, needs no other rank."""
+    """A single chunk, as a preview is, needs no other rank; nor does a call whose memory is limited."""
 
     def __init__(self, own: VAE, crew: Crew) -> None:
         _become(self, own)
         self.crew = crew
 
-    def encode(self, pixels: Tensor, past: Past | None = None) -> tuple[Tensor, Tensor]:
-        if past is not None or len(schedule(pixels.shape[2], FRAME_CHUNK)) == 1:
-            return super().encode(pixels, past)
+    def encode(self, pixels: Tensor, past: Past | None = None, *, limit: int | None = None) -> tuple[Tensor, Tensor]:
+        if past is not None or limit is not None or len(schedule(pixels.shape[2], FRAME_CHUNK)) == 1:
+            return super().encode(pixels, past, limit=limit)
         mean, logvar = self.crew.run("encode", pixels).chunk(2, dim=1)
         return mean, logvar
 
-    def decode(self, latents: Tensor, past: Past | None = None) -> Tensor:
-        if len(decoded_at_once(latents.shape[2], bool(past))) == 1:
-            return super().decode(latents, past)
+    def decode(self, latents: Tensor, past: Past | None = None, *, limit: int | None = None) -> Tensor:
+        if limit is not None or len(decoded_at_once(latents.shape[2], bool(past))) == 1:
+            return super().decode(latents, past, limit=limit)
         return self.crew.run("decode", latents, plain=(bool(past), past is not None), here=(past,))
 
 

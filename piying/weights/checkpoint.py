@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from piying.config import ModelConfig
 from piying.errors import PiyingError, UsageError
-from piying.models.text import TextEncoder, Tokenizer
+from piying.models.text import OVERFLOWS, TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
 from piying.weights import diffusers_layout, loose, safe, store, t5
@@ -46,13 +46,19 @@ class Checkpoint:
 
 
 def load(
-    name_or_path: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    waiting: bool = False,
 ) -> Checkpoint:
     """Reads a checkpoint, ready to generate (evaluation mode, no gradients).
 
     A name, a hub id, a folder in the layout of diffusers, or a safetensors file of the transformer alone, which takes
     the rest from the member that it belongs to. `dtype` is the precision that the configuration names where not given.
-    Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other.
+    Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other. With
+    `waiting` only the small parts of the transformer go there; its blocks, the autoencoder and the text encoder stay in
+    the file until they are moved (see memory/place.py), and their values are not looked at.
 
     Raises ModelMissing where there is no model, PiyingError where it is broken or not of the family, UsageError for a
     `dtype` that it does not run in.
@@ -65,9 +71,16 @@ def load(
     source.check()
     modules = []
     for _, module, part, names in source.parts():
-        # float16 overflows in one place of the text encoder
-        float32 = "ff.out.weight" if isinstance(module, TextEncoder) and dtype == torch.float16 else None
-        safe.fill(module, part.tensors, part.origin, device=device, dtype=dtype, names=names, float32=float32)
+        safe.fill(
+            module,
+            part.tensors,
+            part.origin,
+            device=device,
+            dtype=dtype,
+            names=names,
+            float32=OVERFLOWS if isinstance(module, TextEncoder) and dtype == torch.float16 else None,
+            waiting=("transformer_blocks." if isinstance(module, Transformer) else "") if waiting else None,
+        )
         modules.append(module.requires_grad_(False).eval())
     transformer, vae, text = modules
     return Checkpoint(

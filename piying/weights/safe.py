@@ -46,6 +46,10 @@ class Stored:
     def nbytes(self) -> int:
         return prod(self.shape) * self.dtype.itemsize
 
+    def lie(self, dtype: torch.dtype) -> Tensor:
+        """The tensor in host memory in a precision: still memory-mapped where that is the file's, and not looked at."""
+        return self.read().to(dtype)
+
     def take(self, device: str | torch.device, dtype: torch.dtype) -> Tensor:
         """The tensor on a device in a precision. Raises PiyingError where a value is not finite there.
 
@@ -70,20 +74,26 @@ def fill(
     dtype: torch.dtype,
     names: Mapping[str, str] | None = None,
     float32: str | None = None,
+    waiting: str | None = None,
 ) -> None:
     """Fills a module that was built on the meta device, one tensor after the other.
 
     `names` gives the published name of each parameter where it is another one; parameters that end in `float32` keep
-    that type; `origin` stands in the message where a tensor is missing. Raises PiyingError, before anything is read,
-    for a tensor that is missing, unknown or of the wrong shape, and while reading for one that is not finite.
+    that type; `origin` stands in the message where a tensor is missing. Parameters that begin with `waiting` stay in
+    the mapped file, unread, and of these only such as are no float16 become float32. Raises PiyingError, before
+    anything is read, for a tensor that is missing, unknown or of the wrong shape, and while reading for one that is not
+    finite.
     """
     wanted = check(module, tensors, origin, names)
+
+    def placed(name: str, stored: Stored) -> Tensor:
+        wide = float32 is not None and name.endswith(float32)
+        if waiting is not None and name.startswith(waiting):
+            return stored.lie(torch.float32 if wide and stored.dtype != torch.float16 else dtype)
+        return stored.take(device, torch.float32 if wide else dtype)
+
     module.load_state_dict(
-        {
-            wanted[name]: stored.take(device, torch.float32 if float32 and wanted[name].endswith(float32) else dtype)
-            for name, stored in tensors.items()
-        },
-        assign=True,
+        {wanted[name]: placed(wanted[name], stored) for name, stored in tensors.items()}, assign=True
     )
 
 

@@ -5,7 +5,8 @@ import torch
 from diffusers import AutoencoderKLCogVideoX
 
 from piying.config import VAEConfig
-from piying.models.vae import FRAME_CHUNK, LATENT_CHUNK, VAE, schedule, to_frames, to_pixels
+from piying.models.vae import VAE, to_frames, to_pixels
+from piying.models.vae_parts import FRAME_CHUNK, LATENT_CHUNK, schedule
 from piying.weights.part_json import vae_json
 
 TOY = VAEConfig(channels=(8, 8, 16, 24), blocks=1, groups=4, latent_channels=4)

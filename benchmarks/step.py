@@ -1,0 +1,423 @@
+"""One guided step at real shapes, ours beside diffusers: `python benchmarks/step.py --members 2b,5b`.
+
+Both hold the same random weights in bfloat16, drawn on the card, and predict v for a guided pair. Ours runs with each
+attention back end that works there, with plain math in the place of its kernels, and with its blocks compiled;
+diffusers runs as it comes and, but for 1.5, compiled as a whole, with cuDNN's attention where that is there. All are
+warmed up, then timed in turn with CUDA events; a row holds the median of its rounds and the peaks of memory while it
+ran. Errors are relative L2 distances from diffusers in float32, of fewer frames at the same width.
+
+`--kernels` measures every kernel alone instead, beside plain math: milliseconds, and the share of a copy's bandwidth
+or of a large product's rate.
+"""
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import table
+import torch
+import torch.nn.functional as F
+from parity_real_shapes import distance, toy, weighted
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from piying import ops
+from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_15_5B, ModelConfig
+from piying.kernels import attention, machine
+from piying.models.transformer import Transformer
+from piying.weights.part_json import transformer_json
+
+MEMBERS = {"2b": COGVIDEOX_2B, "5b": COGVIDEOX_5B, "1.5-5b": COGVIDEOX_15_5B}
+FEW = 9  # frames, where errors are measured; for 1.5 17
+WAYS = ("fa4", "cudnn", "pytorch", "plain", "blocks", "diffusers", "diffusers-compiled")
+GIB = 2**30
+Step = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Way:
+    """One way to make a step, and what was measured of it."""
+
+    name: str
+    step: Step
+    around: Callable[[], Any]  # what has to be so while it runs
+    row: table.Row = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+
+# --- the models ---
+
+
+def latents(member: ModelConfig, frames: int, device: torch.device) -> Tensor:
+    """Of a guided pair [2 F C H W]."""
+    count = (frames - 1) // 4 + 1
+    count += -count % member.transformer.patch[0]
+    shape = (1, count, member.transformer.in_channels, member.size[0] // 8, member.size[1] // 8)
+    x = torch.randn(shape, generator=torch.Generator(device).manual_seed(1), device=device)
+    return x.to(torch.bfloat16).expand(2, -1, -1, -1, -1).contiguous()
+
+
+class Pair:
+    """A member with random weights: ours, and diffusers' model on the same memory."""
+
+    def __init__(self, member: ModelConfig, device: torch.device) -> None:
+        from diffusers import CogVideoXTransformer3DModel
+
+        config = member.transformer
+        self.member, self.device = member, device
+        self.ours = weighted(lambda: Transformer(config), device, torch.bfloat16)
+        with torch.device(device):
+            self.theirs: Any = CogVideoXTransformer3DModel.from_config(transformer_json(config))
+        self.theirs.eval().requires_grad_(False).to(torch.bfloat16)
+        self.share(self.theirs)
+        random = torch.Generator(device).manual_seed(2)
+        shape = (2, config.text_tokens, config.text_width)
+        self.text = torch.randn(shape, generator=random, device=device).to(torch.bfloat16)
+        self.embedded = self.ours.embed_text(self.text)
+        self.timestep = torch.tensor([500, 500], device=device)
+
+    def share(self, module: nn.Module) -> None:
+        """Our weights, not a copy of them."""
+        module.load_state_dict(self.ours.state_dict(), strict=True, assign=True)
+
+    def compiled_blocks(self, backend: str) -> Transformer:
+        with torch.device("meta"):
+            twin = Transformer(self.member.transformer)
+        self.share(twin)
+        for block in twin.requires_grad_(False).eval().transformer_blocks:
+            block.compile(dynamic=False, backend=backend)
+        return twin
+
+    def step_of_ours(self, model: Transformer) -> Step:
+        return lambda x: model.predict(x, self.embedded, model.modulations(self.timestep))
+
+    def step_of_theirs(self, model: Callable[..., Any]) -> Step:
+        from diffusers import CogVideoXPipeline
+
+        turns: dict[int, Any] = {}
+
+        def step(x: Tensor) -> Tensor:
+            frames = x.shape[1]
+            if self.member.transformer.positions != "sincos" and frames not in turns:  # their pipeline does it once
+                pipeline: Any = SimpleNamespace(vae_scale_factor_spatial=8, transformer=self.theirs)
+                prepare = CogVideoXPipeline._prepare_rotary_positional_embeddings
+                turns[frames] = prepare(pipeline, *self.member.size, frames, self.device)
+            text = self.text.to(x.dtype)
+            return model(x, text, self.timestep, image_rotary_emb=turns.get(frames), return_dict=False)[0]
+
+        return step
+
+
+@contextmanager
+def taking(*backends: str, kernels: bool = True) -> Iterator[None]:
+    """Only these attention back ends, and kernels or none. Raises RuntimeError where one of them had to be left out."""
+    before = attention.BACKENDS, ops.serve
+    attention.BACKENDS = tuple(backend for backend in before[0] if backend.name in backends)
+    ops.serve = machine.serve if kernels else lambda *tensors: False  # type: ignore[assignment]
+    try:
+        yield
+        if failed := attention._left_out & set(backends):
+            raise RuntimeError(f"{', '.join(failed)} does not run here")
+    finally:
+        attention.BACKENDS, ops.serve = before
+
+
+@contextmanager
+def cudnn_where_it_is(device: torch.device) -> Iterator[None]:
+    """For diffusers: cuDNN's attention on the cards where it is the fastest that PyTorch has."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] in (9, 10):
+        with sdpa_kernel([SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION], set_priority=True):
+            yield
+    else:
+        yield
+
+
+def ways(pair: Pair, names: list[str], compiler: str) -> Iterator[Way]:
+    """Those that this machine has."""
+    width = pair.member.transformer.head_width
+    there = [backend.name for backend in attention.candidates(pair.device, torch.bfloat16, width)]
+    fastest = there[:1]
+    whole = pair.step_of_ours(pair.ours)
+    named = {"fa4": "FlashAttention-4", "cudnn": "cuDNN"}
+    for name in names:
+        if name in named and named[name] in there:
+            yield Way(f"piying, {named[name]}", whole, lambda name=name: taking(named[name]))
+        elif name == "pytorch":
+            yield Way("piying, PyTorch's attention", whole, taking)
+        elif name == "plain":
+            yield Way("piying without kernels", whole, lambda: taking(*fastest, kernels=False))
+        elif name == "blocks":
+            twin = pair.compiled_blocks(compiler)
+            yield Way("piying, blocks compiled", pair.step_of_ours(twin), lambda: cudnn_where_it_is(pair.device))
+        elif name == "diffusers":
+            yield Way("diffusers", pair.step_of_theirs(pair.theirs), lambda: cudnn_where_it_is(pair.device))
+        elif name == "diffusers-compiled":
+            compiled = torch.compile(pair.theirs, fullgraph=True, backend=compiler)
+            yield Way("diffusers, compiled", pair.step_of_theirs(compiled), lambda: cudnn_where_it_is(pair.device))
+
+
+# --- measuring ---
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of the device, or of the clock where it is a CPU."""
+    if device.type != "cuda":
+        began = time.perf_counter()
+        work()
+        return time.perf_counter() - began
+    start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    work()
+    stop.record()
+    stop.synchronize()
+    return start.elapsed_time(stop) / 1000
+
+
+def release() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def warm_up(way: Way, x: Tensor, few: Tensor, reference: Tensor) -> table.Row:
+    """The first step with everything that is compiled for it, the memory of the second, the error of a small one."""
+    row: table.Row = {}
+    with way.around():
+        began = time.perf_counter()
+        timed(lambda: way.step(x), x.device)
+        row["first step, s"] = time.perf_counter() - began
+        if x.is_cuda:
+            release()
+            torch.cuda.reset_peak_memory_stats()
+            way.step(x)
+            row["allocated, GiB"] = torch.cuda.max_memory_allocated() / GIB
+            row["reserved, GiB"] = torch.cuda.max_memory_reserved() / GIB
+        if "compiled" not in way.name:  # another shape would be compiled anew
+            row["far from float32"] = distance(way.step(few), reference)
+    return row
+
+
+def in_float32(pair: Pair, few: Tensor) -> Tensor:
+    """What diffusers predicts in float32; its weights are ours again afterwards."""
+    pair.theirs.float()
+    reference = pair.step_of_theirs(pair.theirs)(few.float())
+    pair.theirs.to(torch.bfloat16)
+    pair.share(pair.theirs)
+    release()
+    return reference
+
+
+@torch.no_grad()
+def measure(name: str, member: ModelConfig, given: argparse.Namespace, rows: table.Table) -> None:
+    """All ways of one member, warmed up one by one and then timed in turn."""
+    device = torch.device(given.device)
+    pair = Pair(member, device)
+    few = latents(member, 17 if member.transformer.patch[0] == 2 else FEW, device)
+    reference, x = in_float32(pair, few), latents(member, member.frames, device)
+    running: list[Way] = []
+    names = [way for way in given.ways if way != "diffusers-compiled" or member.transformer.patch[0] == 1 or given.toy]
+    for way in ways(pair, names, "eager" if given.toy else "inductor"):
+        if rows.time_is_up(given.minutes):
+            break
+        way.row = rows.attempt({"model": name, "way": way.name}, lambda way=way: warm_up(way, x, few, reference))
+        if "error" not in way.row:
+            running.append(way)
+    for _ in range(given.rounds):
+        if rows.time_is_up(given.minutes):
+            break
+        for way in running:
+            with way.around():
+                way.seconds.append(timed(lambda way=way: way.step(x), device))
+            way.row |= {"seconds": statistics.median(way.seconds), "rounds": len(way.seconds), "all": way.seconds}
+        for way in running:
+            way.row["of the first"] = way.row["seconds"] / running[0].row["seconds"]
+            way.row["bar"] = f"{way.name}, {name}"
+        rows.save()
+
+
+# --- kernels alone ---
+
+
+def steadily(work: Callable[[], Any], device: torch.device, times: int) -> float:
+    """Milliseconds of one call among many."""
+    work()
+
+    def several() -> None:
+        for _ in range(times):
+            work()
+
+    return statistics.median(timed(several, device) for _ in range(3)) / times * 1000
+
+
+@torch.no_grad()
+def measure_kernels(name: str, member: ModelConfig, given: argparse.Namespace, rows: table.Table) -> None:
+    """Every kernel of one member's step at its shape."""
+    device, config = torch.device(given.device), member.transformer
+    x = latents(member, member.frames, device)
+    time_, height, width = config.patch
+    video = x.shape[1] // time_ * (x.shape[3] // height) * (x.shape[4] // width)
+    text, tokens = config.text_tokens, video + config.text_tokens
+    shape = (2, tokens, config.width)
+    random = torch.Generator(device).manual_seed(3)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random, device=device).to(torch.bfloat16)
+
+    x, change, y = draw(*shape), draw(*shape), draw(*shape)
+    gates, modulation, table_out = draw(2, 2, 3, config.width), draw(2, 2, 3, config.width), draw(2, 2, config.width)
+    norm, norm_out = (nn.LayerNorm(config.width, device=device, dtype=torch.bfloat16) for _ in range(2))
+    norm_q, norm_k = (nn.LayerNorm(config.head_width, 1e-6, device=device, dtype=torch.bfloat16) for _ in range(2))
+    for part in (norm, norm_out, norm_q, norm_k):
+        part.requires_grad_(False)
+    q, k, v = (each.unflatten(-1, (config.heads, -1)) for each in (x, change, y))
+    turns = None
+    if config.positions != "sincos":
+        angles = torch.randn(tokens, config.head_width // 2, generator=random, device=device)
+        turns = torch.stack((angles.cos(), angles.sin()), -1)
+    gigabytes = x.nbytes / 1e9  # to read or write a tensor [B N D] once
+    times = 1 if given.toy else 10
+    copy = steadily(lambda: y.copy_(x), device, times)
+    rate = 2 * gigabytes / copy * 1000  # GB/s
+    rows.add({"model": name, "what": "copy", "passes": 2, "kernel, ms": copy, "GB/s": rate, "of copy": 1.0})
+
+    def memory_bound(what: str, passes: int, work: Callable[[], Any]) -> None:
+        def both() -> table.Row:
+            with taking(kernels=False):
+                plain = steadily(work, device, times)
+            with taking():
+                kernel = steadily(work, device, times)
+            speed = passes * gigabytes / kernel * 1000
+            return {
+                "plain, ms": plain, "kernel, ms": kernel, "plain / kernel": plain / kernel, "GB/s": speed,
+                "of copy": speed / rate,
+            }  # fmt: skip
+
+        rows.attempt({"model": name, "what": what, "passes": passes}, both)
+
+    def backward(forward: Callable[..., Any], *inputs: Tensor) -> Callable[[], Any]:
+        """Forward and back; what the forward pass takes alone stands in its own row."""
+
+        def work() -> None:
+            with torch.enable_grad():
+                learned = [each.detach().requires_grad_() for each in inputs]
+                made = forward(*learned)
+                made = made if isinstance(made, tuple) else (made,)
+                torch.autograd.grad(made, learned, pulls[: len(made)])
+
+        pulls = [y.view_as(inputs[0]), change.view_as(inputs[0])]
+        return work
+
+    memory_bound("norm, modulated", 2, lambda: ops.adaptive_norm(x, norm, modulation, text))
+    memory_bound("residual, norm", 4, lambda: ops.add_and_norm(x, change, gates, norm, modulation, text))
+    memory_bound("residual", 3, lambda: ops.add_gated(x, change, modulation, text))
+    memory_bound("q and k", 4, lambda: ops.place_heads(q, k, norm_q, norm_k, turns))
+    memory_bound("final norms", 2, lambda: ops.final_norm(x, norm, norm_out, table_out, text))
+    learning = backward(lambda x: ops.adaptive_norm(x, norm, modulation, text), x)
+    memory_bound("norm, modulated, and back", 2 + 3, learning)
+    learning = backward(lambda x, change: ops.add_and_norm(x, change, gates, norm, modulation, text), x, change)
+    memory_bound("residual, norm, and back", 4 + 5, learning)
+    learning = backward(lambda q, k: ops.place_heads(q, k, norm_q, norm_k, turns), q, k)
+    memory_bound("q and k, and back", 4 + 6, learning)
+
+    def product_bound(what: str, teraflop: float, work: Callable[[], Any], plain: Callable[[], Any] | None) -> None:
+        def both() -> table.Row:
+            kernel = steadily(work, device, times if teraflop < 5 else 1)
+            row: table.Row = {"kernel, ms": kernel, "TFLOP/s": teraflop / kernel * 1000}
+            if plain:
+                row["plain, ms"] = steadily(plain, device, times)
+                row["plain / kernel"] = row["plain, ms"] / kernel
+            return row
+
+        rows.attempt({"model": name, "what": what}, both)
+
+    side = 64 if given.toy else 8192
+    square = draw(side, side)
+    product_bound(f"product, {side}", 2 * side**3 / 1e12, lambda: square @ square, None)
+    wide, narrow = draw(4 * config.width, config.width), draw(config.width, 4 * config.width)
+    wide_bias, bias, weight = draw(4 * config.width), draw(config.width), draw(config.width, config.width)
+    hidden = ops.widen(x, wide, wide_bias)
+    each = 2 * 2 * tokens * config.width**2 / 1e12  # a product with [D D]
+    product_bound("linear, D to D", each, lambda: F.linear(x, weight, bias), None)
+    product_bound("linear, D to 4 D", 4 * each, lambda: F.linear(x, wide, wide_bias), None)
+    product_bound(
+        "linear, D to 4 D, GELU",
+        4 * each,
+        lambda: ops.widen(x, wide, wide_bias),
+        lambda: F.gelu(F.linear(x, wide, wide_bias), approximate="tanh"),
+    )
+    product_bound("linear, 4 D to D", 4 * each, lambda: F.linear(hidden, narrow, bias), None)
+    pairs = 4 * 2 * tokens**2 * config.width / 1e12
+    backends = attention.candidates(device, torch.bfloat16, config.head_width)
+    for backend in (*backends, attention.Backend("PyTorch", attention._pytorch)):
+        product_bound(f"attention, {backend.name}", pairs, lambda run=backend.run: run(q, k, v, None), None)
+        back = backward(lambda q, k, v, run=backend.run: run(q, k, v, None), q, k, v)
+        product_bound(f"attention, {backend.name}, and back", 3.5 * pairs, back, None)
+
+
+# --- the command ---
+
+
+def listed(known: Any) -> Callable[[str], list[str]]:
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        if unknown := [name for name in names if name not in known]:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: use some of {', '.join(known)}")
+        return names
+
+    return read
+
+
+def main() -> int:
+    parser = table.options(__doc__, minutes=4)
+    parser.add_argument("--members", type=listed(MEMBERS), default=list(MEMBERS), help=f"some of {','.join(MEMBERS)}")
+    parser.add_argument("--ways", type=listed(WAYS), default=list(WAYS), help=f"some of {','.join(WAYS)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kernels", action="store_true", help="each kernel alone instead")
+    parser.add_argument("--name", default="", help="of the files, where a run has only some of the members or ways")
+    given = table.parse(parser)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    name, title, columns, bars, work = STEP if not given.kernels else KERNELS
+    rows = table.Table(given.name or name, title, columns, given.out, torch.device(given.device), bars=bars)
+    for member in given.members:
+        if not rows.time_is_up(given.minutes):
+            try:
+                work(member, toy(MEMBERS[member]) if given.toy else MEMBERS[member], given, rows)
+            except Exception as error:
+                rows.fail({"model": member}, error)
+            release()
+    print(rows.markdown())
+    return 0
+
+
+STEP = (
+    "step",
+    "One guided step of the transformer (B = 2, 226 text tokens, each member's published shape, bfloat16, random "
+    "weights): the median of rounds in turn. Memory counts the weights, which both sides share.",
+    {
+        "model": "", "way": "", "seconds": ".3f", "of the first": ".2f", "first step, s": ".1f",
+        "allocated, GiB": ".2f", "reserved, GiB": ".2f", "far from float32": ".3e", "rounds": "",
+    },
+    ("bar", "seconds"),
+    measure,
+)  # fmt: skip
+KERNELS = (
+    "kernels",
+    "Kernels alone, at the shape of a guided step in bfloat16. A pass reads or writes a tensor [B N D] once; the share "
+    "of a copy counts the passes that are needed, so what is read twice shows. 'And back' is forward and backward.",
+    {
+        "model": "", "what": "", "passes": "", "plain, ms": ".3f", "kernel, ms": ".3f", "plain / kernel": ".2f",
+        "GB/s": ".0f", "of copy": ".2f", "TFLOP/s": ".0f",
+    },
+    None,
+    measure_kernels,
+)  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""Whether the kernels that are written in Triton run here."""
+
+import importlib.util
+import logging
+from functools import cache
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+def serve(x: Tensor, *parameters: Tensor | None) -> bool:
+    """Whether a kernel may work on x beside these parameters.
+
+    Kernels know gradients of activations and not of parameters, so what learns there takes plain math; so does compiled
+    code, which fuses plain math itself.
+    """
+    if torch.compiler.is_compiling() or not x.is_cuda:
+        return False
+    if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters):
+        return False
+    return works(x.device.index)
+
+
+@cache
+def works(index: int) -> bool:
+    """Whether Triton's kernels run on the GPU of this index, found out by running one; says so where they do not."""
+    if torch.cuda.get_device_capability(index) < (8, 0) or importlib.util.find_spec("triton") is None:
+        return False
+    try:
+        from piying.kernels import gated
+
+        device = torch.device("cuda", index)
+        x = torch.ones(1, 1, 16, device=device)
+        return bool(gated.add(x, x, torch.ones(1, 2, 3, 16, device=device), 0).eq(2).all())
+    except Exception as error:  # most often there is no C compiler, with which Triton builds its launcher
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("Triton does not run here, so plain PyTorch takes its place and steps take longer: %s", reason)
+        return False
