@@ -111,11 +111,12 @@ class Crew:
         try:
             yield
         except BaseException as error:
-            lost = isinstance(error, RuntimeError | OSError) and not isinstance(error, torch.OutOfMemoryError)
-            reason = self._watch.news(5 * _SETTLE) if lost else None  # a peer that is gone, or an error of our own
+            # a peer that is gone fails what rank 0 does, and most often before the watch has heard of it
+            maybe = isinstance(error, RuntimeError | OSError) and not isinstance(error, torch.OutOfMemoryError)
+            reason = self._watch.news(5 * _SETTLE if maybe else 0)
             self._watch.told.set()
             self._watch.end(at_once=True)
-            if reason:
+            if reason and isinstance(error, Exception):
                 raise reason from None
             raise
         finally:

@@ -106,7 +106,7 @@ def test_a_rank_that_cannot_load_the_model_is_told(model_folder, load, kind, sai
 
 def test_a_rank_that_runs_out_of_memory_in_a_step_is_told(model_folder):
     crew = Crew(CPUS, partial(loads.fails_in_a_step, model_folder))
-    steps = Model(shared(crew), "nano", crew).stream(LONG)
+    steps = Model(shared(crew), "nano", crew=crew).stream(LONG)
     next(steps)
     with pytest.raises(OutOfMemory, match=r"rank 1 of 2 \(cpu\): does not fit into its memory"):
         next(steps)
