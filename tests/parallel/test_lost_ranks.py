@@ -165,20 +165,20 @@ def start(*arguments, folder):
     )
 
 
-def test_a_killed_rank_ends_the_command_and_the_state_goes_on_with_more(model_folder, tmp_path):
-    asked = ["a red boat", "--model", model_folder, "--seed", 7, "--steps", 30, "--out", "boat.mp4"]
+def test_a_killed_rank_ends_the_command_and_the_state_goes_on_without_it(model_folder, tmp_path):
+    asked = ["a red boat", "--model", model_folder, "--seed", 7, "--steps", 200, "--out", "boat.mp4"]
     run = start(*asked, "--gpus", 2, "--save-every", 2, folder=tmp_path)
     while not (tmp_path / "boat.resume").exists():
         time.sleep(0.02)
         assert run.poll() is None
     (rank,) = others(run.pid)
     os.kill(rank, signal.SIGKILL)
-    out, err = run.communicate(timeout=30)
+    out, err = run.communicate(timeout=60)
     last = err.splitlines()[-1]
     assert (run.returncode, out) == (1, "")
     assert last.startswith("piying: rank 1 of 2 (cpu) was killed by SIGKILL: ") and "Traceback" not in err
     assert not alive(rank) and not list(tmp_path.glob("*.mp4"))
-    rest = start("--resume", "boat.resume", "--gpus", 4, folder=tmp_path)
+    rest = start("--resume", "boat.resume", "--gpus", 1, folder=tmp_path)
     out, err = rest.communicate(timeout=120)
     assert (rest.returncode, out) == (0, "boat.mp4: 9 frames, seed 7\n"), err
     assert not (tmp_path / "boat.resume").exists()
@@ -225,6 +225,6 @@ def test_ctrl_c_ends_all_ranks_cleanly(model_folder, tmp_path):
     ranks = others(run.pid)
     assert len(ranks) == 1
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-    out, err = run.communicate(timeout=30)
+    out, err = run.communicate(timeout=60)
     assert (run.returncode, out, err.splitlines()[-1]) == (130, "", "piying: interrupted")
     assert "Traceback" not in err and are_gone(ranks)
