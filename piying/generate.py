@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from piying.config import GuidanceCurve, Sampler
 from piying.errors import UsageError
 from piying.memory.budget import Budget, parse
 from piying.memory.place import Place
+from piying.parallel.crew import Crew, cards
+from piying.parallel.shared import SharedRack, shared
 from piying.predict import embed, predictor, timetables
 from piying.progress import Progress, clock
 from piying.request import AdapterUse, FullRequest, Request, resolve
@@ -43,18 +46,30 @@ def load(
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     memory: int | str = "auto",
+    gpus: int = 1,
     say: Callable[[str], None] = warnings.warn,
 ) -> "Model":
-    """A model by its name or folder, on the GPU where there is one.
+    """A model by its name or folder, on the GPU where there is one, or on several GPUs that make each video together.
 
     `dtype` is the model's own precision where not given; on a CPU bfloat16 in place of half precision, or float32 where
     that is what the CPU is made for. `memory` is what it may take of an NVIDIA GPU, in bytes or as "8GB": each request
     is then planned, and what does not fit streams through the card from host memory, with the same result. "auto" is
-    what is free when it is needed. `say` is told where memory runs out all the same and the plan changes. Raises
-    ModelMissing, PiyingError for broken weights, OutOfMemory, and UsageError for a `memory` elsewhere.
+    what is free when it is needed. `say` is told where memory runs out all the same and the plan changes. With `gpus` 2
+    or 4 every further GPU has a process of its own until the model is closed, and holds the whole model; on
+    device="cpu" they are processes alone. Raises ModelMissing, PiyingError for broken weights, OutOfMemory, and
+    UsageError for a `memory` elsewhere, or where there are not so many GPUs.
     """
-    device = torch.device(device or devices.best())
     budget = parse(memory) if isinstance(memory, str) else memory
+    if gpus != 1:
+        places = cards(gpus, device)
+        if budget != "auto":
+            raise UsageError(
+                f"memory={memory}, gpus={gpus}: each of several GPUs holds the whole model; leave memory out"
+            )
+        with memory_or(f"model={name}: does not fit into the memory of {places[0]}; use a smaller model, e.g. nano"):
+            crew = Crew(places, partial(weights.load, name, dtype=dtype))
+            return Model(shared(crew), str(name), say=say, crew=crew)
+    device = torch.device(device or devices.best())
     planned = device.type == "cuda"
     if not planned and budget != "auto":
         raise UsageError(f"memory={memory}: is about an NVIDIA GPU, and {name} runs on {device} here; leave it out")
@@ -69,12 +84,24 @@ def load(
 @dataclass(frozen=True)
 class Model:
     """A loaded checkpoint that makes videos. `name` is what `load` finds it by, `memory` and `say` are those of `load`;
-    without `memory` the checkpoint stays where it is."""
+    without `memory` the checkpoint stays where it is. `crew` are the ranks of several GPUs."""
 
     checkpoint: Checkpoint
     name: str
     memory: Budget | None = None
     say: Callable[[str], None] = warnings.warn
+    crew: Crew | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the processes of further GPUs; the model is of no use then. Without such it changes nothing."""
+        if self.crew:
+            self.crew.close()
 
     def generate(
         self,
@@ -202,7 +229,8 @@ class Model:
     @cached_property
     def rack(self) -> Rack:
         """The adapters that this model has used."""
-        return Rack(self.checkpoint.transformer)
+        transformer = self.checkpoint.transformer
+        return SharedRack(transformer, self.crew) if self.crew else Rack(transformer)
 
 
 def _aliases(adapters: Mapping[str, Adapter]) -> dict[str, str]:

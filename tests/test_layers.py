@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "piying"
 LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"errors", "config", "theatre.scene", "kernels"},
-    {"ops", "parallel", "device"},
+    {"ops", "device"},
     {"models", "sampling"},
     {"weights", "prompts"},
     {"adapters"},
@@ -18,7 +18,7 @@ LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"checks"},
     {"latents", "predict", "resume"},
     {"chain"},
-    {"progress"},
+    {"progress", "parallel"},
     {"generate"},
     {"theatre", "data"},
     {"evaluate"},

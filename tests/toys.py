@@ -15,13 +15,13 @@ SIZE = (32, 48)
 WORDS = ("a", "red", "boat", "fog")
 
 
-def toy(member: ModelConfig) -> ModelConfig:
+def toy(member: ModelConfig, *, heads: int = 2) -> ModelConfig:
     """The configuration: 9 frames of SIZE, for 1.5 17 frames, whose 5 latent frames are filled up to 6."""
     frames = 17 if member.transformer.patch[0] == 2 else 9
     transformer = replace(
         member.transformer,
         layers=2,
-        heads=2,
+        heads=heads,
         head_width=16,
         text_tokens=8,
         text_width=24,
@@ -41,9 +41,9 @@ def toy(member: ModelConfig) -> ModelConfig:
     )
 
 
-def toy_checkpoint(member: ModelConfig) -> Checkpoint:
+def toy_checkpoint(member: ModelConfig, *, heads: int = 2) -> Checkpoint:
     """The model, the same at each call; nothing in it is zero."""
-    config = toy(member)
+    config = toy(member, heads=heads)
     torch.manual_seed(0)
     transformer, vae, text = Transformer(config.transformer), VAE(config.vae), TextEncoder(config.text)
     for module in (transformer, text):

@@ -74,6 +74,7 @@ def generate(
     resume: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Go on from a saved state, without a prompt.")
     ] = None,
+    gpus: Annotated[int, typer.Option(help="How many work on it: 1, 2 or 4.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Make a video from a sentence. What is left out is the model's own choice."""
@@ -113,7 +114,16 @@ def generate(
     output.check(out, ".mp4")
     if save_every and not resume:
         resume = output.free(out.with_suffix(".resume"))
-    answer = make(request, out, memory=memory, preview=preview, settle=prepare, saved=resume, save_every=save_every)
+    answer = make(
+        request,
+        out,
+        memory=memory,
+        gpus=gpus,
+        preview=preview,
+        settle=prepare,
+        saved=resume,
+        save_every=save_every,
+    )
     if as_json:
         terminal.answer(answer)
     else:
@@ -158,6 +168,7 @@ def make(
     settle: "Callable[[Request, Mapping[str, str]], Request] | None" = None,
     saved: Path | None = None,
     save_every: int | None = None,
+    gpus: int = 1,
 ) -> dict[str, Any]:
     """Loads the model, makes the video with its progress on stderr, writes it clip by clip, and describes it.
 
@@ -182,7 +193,7 @@ def make(
     import piying
 
     terminal.say(f"loading {request.model}")
-    model = piying.load(request.model, memory=memory, say=terminal.say)
+    model = piying.load(request.model, memory=memory, gpus=gpus, say=terminal.say)
     for line in model.advice(request):
         terminal.say(line)
     warn_of_unknown_words(request, model)
@@ -194,7 +205,7 @@ def make(
     if saved and save_every:
         terminal.say(f"the state is kept in {saved}; if this ends early: piying generate --resume {saved}")
     count = 0
-    with writing(out, fps, full) as write, terminal.progress("step", full.steps_taken * full.clips) as advance:
+    with model, writing(out, fps, full) as write, terminal.progress("step", full.steps_taken * full.clips) as advance:
         for frame in model.given(full):
             write(frame[None])
             count += 1

@@ -8,7 +8,7 @@ published files.
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,20 @@ class Modulations(NamedTuple):
     out: Tensor  # [B 2 D], shift and scale
 
 
+class Share(Protocol):
+    """What a rank holds of the sequence where several run one video; piying.parallel.sequence has it."""
+
+    def take(
+        self, parts: list[Tensor], turns: Tensor | None, text_tokens: int
+    ) -> tuple[list[Tensor], Tensor | None, int]:
+        """The same three for this rank's tokens alone; parts of a batch, each [b L+T D]."""
+        ...
+
+    def give(self, x: Tensor) -> Tensor:
+        """Video tokens of this rank [B t D] -> those of all ranks [B T D]."""
+        ...
+
+
 class Transformer(nn.Module):
     """Predicts v from noisy latents, text and timestep.
 
@@ -38,6 +52,7 @@ class Transformer(nn.Module):
 
     flow: "Callable[[], AbstractContextManager[Iterable[Block]]] | None" = None
     apart: bool = False
+    share: Share | None = None  # set while several ranks run one video, and `attend` of every Attention with it
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -89,6 +104,8 @@ class Transformer(nn.Module):
         tokens = self.patch_embed(x, grid).split(together)
         parts = [torch.cat(part, dim=1) for part in zip(text.split(together), tokens, strict=True)]
         del tokens  # as large as all parts together
+        if self.share:
+            parts, turns, text_tokens = self.share.take(parts, turns, text_tokens)
         own = cast(Iterable[Block], self.transformer_blocks)
         with self.flow() if self.flow else nullcontext(own) as blocks:
             for block, (first, second) in zip(blocks, modulations.blocks, strict=True):
@@ -97,7 +114,10 @@ class Transformer(nn.Module):
                     parts[place] = block(parts[place], table, turns, text_tokens)
         for place, out in enumerate(modulations.out.split(together)):
             part = ops.final_norm(parts[place], self.norm_final, self.norm_out.norm, out, text_tokens)
-            parts[place] = _unpatch(self.proj_out(part), grid, self.config.patch)
+            part = self.proj_out(part)
+            if self.share:
+                part = self.share.give(part)
+            parts[place] = _unpatch(part, grid, self.config.patch)
         return torch.cat(parts)
 
     def _grid(self, x: Tensor) -> positions.Grid:
@@ -229,6 +249,8 @@ class FinalNorm(nn.Module):
 class Attention(nn.Module):
     """Full self-attention; q and k are normed for each head and turned by their positions."""
 
+    attend: Callable[[Tensor, Tensor, Tensor], Tensor] = staticmethod(ops.attention)
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads = config.heads
@@ -242,7 +264,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, turns: Tensor | None) -> Tensor:
         q, k, v = (to(x).unflatten(-1, (self.heads, -1)) for to in (self.to_q, self.to_k, self.to_v))  # [B N H D]
         q, k = ops.place_heads(q, k, self.norm_q, self.norm_k, turns)
-        return self.to_out[0](ops.attention(q, k, v).flatten(2))
+        return self.to_out[0](self.attend(q, k, v).flatten(2))
 
 
 class FeedForward(nn.Module):

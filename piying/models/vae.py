@@ -26,11 +26,12 @@ class VAE(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def encode(self, pixels: Tensor, *, limit: int | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, pixels: Tensor, past: Past | None = None, *, limit: int | None = None) -> tuple[Tensor, Tensor]:
         """pixels [B 3 F H W] in -1..1 -> mean and log variance, each [B C f h w], before any latent scale.
 
-        `limit`: bytes that this may take beside weights and pixels; the result is the same. Raises OutOfMemory where it
-        is too low, see `vae_memory.peak`. It holds where no gradients are wanted.
+        With the `past` that an earlier call filled, 8n frames go on from those. `limit`: bytes that this may take
+        beside weights and pixels; the result is the same. Raises OutOfMemory where it is too low, see
+        `vae_memory.peak`. It holds where no gradients are wanted.
         """
         _, _, frames, height, width = pixels.shape
         chunks = schedule(frames, FRAME_CHUNK)
@@ -44,10 +45,11 @@ class VAE(nn.Module):
                 batch=len(pixels),
                 device=pixels.device.type,
                 kernels=serve(pixels),
+                remember=past is not None,
             )
-            moments = vae_bands.encode(self.encoder, pixels, chunks, plan(call, limit))
+            moments = vae_bands.encode(self.encoder, pixels, chunks, past, plan(call, limit))
         else:
-            past: Past = {}
+            past = {} if past is None else past
             pixels = pixels.contiguous(memory_format=torch.channels_last_3d)  # convolutions run faster so, everywhere
             moments = torch.cat([self.encoder(chunk, past) for chunk in pixels.split(chunks, dim=2)], dim=2)
         mean, logvar = moments.chunk(2, dim=1)
@@ -60,7 +62,7 @@ class VAE(nn.Module):
         `limit` as in `encode`.
         """
         count, height, width = latents.shape[2:]
-        chunks = [LATENT_CHUNK] * (count // LATENT_CHUNK) if past else schedule(count, LATENT_CHUNK)
+        chunks = decoded_at_once(count, bool(past))
         if self._in_bands(latents, limit):
             call = Call(
                 task="decode",
@@ -82,6 +84,11 @@ class VAE(nn.Module):
         """Whether to work in bands: where a GPU has the kernels for it or memory is limited, and not while training."""
         trains = torch.is_grad_enabled() and (x.requires_grad or next(self.parameters()).requires_grad)
         return (x.is_cuda or limit is not None) and not (trains or torch.is_autocast_enabled(x.device.type))
+
+
+def decoded_at_once(latent_frames: int, goes_on: bool) -> list[int]:
+    """How many latent frames each chunk has, of a video or of what goes on from one."""
+    return [LATENT_CHUNK] * (latent_frames // LATENT_CHUNK) if goes_on else schedule(latent_frames, LATENT_CHUNK)
 
 
 def to_pixels(frames: Tensor) -> Tensor:

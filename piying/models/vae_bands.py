@@ -37,12 +37,12 @@ Norm = Callable[[Tensor, int, Tensor], None]  # rows [B F R W C], the place of t
 
 
 @torch.no_grad()
-def encode(encoder: Encoder, pixels: Tensor, chunks: list[int], plan: Plan) -> Tensor:
-    """Pixels [B 3 F H W] -> moments [B 2C f h w]."""
-    work = Work({}, plan, pixels)
+def encode(encoder: Encoder, pixels: Tensor, chunks: list[int], past: Past | None, plan: Plan) -> Tensor:
+    """Pixels [B 3 F H W] -> moments [B 2C f h w]. Fills `past` as `decode` does."""
+    work = Work({} if past is None else past, plan, pixels)
     found = []
     for index, chunk in enumerate(pixels.permute(0, 2, 3, 4, 1).split(chunks, dim=1), start=1):
-        work.begin(chunk, remember=index < len(chunks))
+        work.begin(chunk, remember=past is not None or index < len(chunks))
         work.conv(encoder.conv_in)
         for level in cast(Iterable[Down], encoder.down_blocks):
             for block in cast(Iterable[ResidualBlock], level.resnets):

@@ -1,15 +1,19 @@
-"""Several processes with one GPU each that train one model, as torchrun starts them; a process alone is rank 0 of 1.
+"""Several processes with one GPU each; a process alone is rank 0 of 1.
 
-Each rank draws samples of its own; gradients are averaged, so that all take the same step. Rank 0 decides and writes.
+In training, which torchrun starts, each rank draws samples of its own; gradients are averaged, so that all take the
+same step. Rank 0 decides and writes. The ranks that make one video are started by `crew`.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = timedelta(minutes=5)  # for what another rank owes: all work alike, but a first step may compile
 
 
 @contextmanager
@@ -23,7 +27,26 @@ def together() -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     yield
     dist.barrier()  # one that leaves earlier takes its connections from the others
-    dist.destroy_process_group()
+    leave()
+
+
+def join(store: dist.Store, number: int, total: int, device: torch.device) -> None:
+    """Becomes one of the ranks that meet in a store."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")  # else torch ends the process, without a word
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=total, timeout=PATIENCE)
+
+
+def leave(*, at_once: bool = False) -> None:
+    """Is no rank any more; at once also while others hold up work on the GPU, which is then given up."""
+    if not dist.is_initialized():
+        return
+    if at_once and dist.get_backend() == "nccl":
+        dist.distributed_c10d._abort_process_group()
+    else:
+        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -32,7 +55,7 @@ def rank() -> int:
 
 
 def count() -> int:
-    """How many train together."""
+    """How many there are together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
