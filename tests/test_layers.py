@@ -20,7 +20,7 @@ LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"chain"},
     {"progress"},
     {"generate"},
-    {"theatre"},
+    {"theatre", "data"},
     {"evaluate"},
     {"train"},
     {"cli"},

@@ -1,0 +1,1 @@
+"""Footage becomes clips with captions: what a training reads."""
