@@ -22,17 +22,18 @@ IN_A_ROW, RESCUES = 5, 3  # steps without finite gradients before the weights go
 
 @dataclass(frozen=True)
 class Event:
-    """Something worth a line: a stage and its step, numbers by name, a file that was written."""
+    """Something worth a line: a stage and its step, numbers by name, a file that was written; or a note alone."""
 
     stage: str
     step: int
     steps: int
     numbers: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
-        return f"{self.stage} {self.step}/{self.steps}  {numbers or self.path}"
+        return self.note or f"{self.stage} {self.step}/{self.steps}  {numbers or self.path}"
 
 
 Listener = Callable[[Event], None]
@@ -79,13 +80,16 @@ def log(stage: str, path: Path, every: int, samples: Callable[[int], int], liste
     return hook
 
 
-def validate(stage: str, path: Path | None, every: int, measure: Callable[[Any], dict[str, float]], listen: Listener) -> Hook:
+def validate(
+    stage: str, path: Path | None, every: int, measure: Callable[[Any], dict[str, float]], listen: Listener
+) -> Hook:
     """Measures the average weights every so often and at the last step."""
 
     def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
             numbers = {f"held out {name}": value for name, value in measure(state.average).items()}
-            record(Event(stage, state.step, state.steps, numbers), path, listen)
+            if numbers:
+                record(Event(stage, state.step, state.steps, numbers), path, listen)
 
     return hook
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from piying.parallel import ranks
 from piying.train.optimizer import Optimizer
 from piying.train.recipe import OptimizerRecipe
+from piying.train.shards import fill, local
 
 Facts = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
@@ -30,6 +31,7 @@ class Descent(Protocol):
 class State(Generic[M]):
     """All that a training carries from one step to the next: weights, their moving average, optimizer, step.
 
+    Of weights that are split over ranks, `tensors` and `restore` know this rank's part.
     An `ema` of 0 keeps no average: the weights stand for it.
     """
 
@@ -44,16 +46,16 @@ class State(Generic[M]):
         parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.tensors(), "state": {"lost": self.lost}}
         if self.average is not self.model:
             parts["average"] = self.average.state_dict()
-        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        return {f"{part}/{name}": local(tensor) for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "state": {}}
         for key, tensor in tensors.items():
             part, name = key.split("/")
             parts[part][name] = tensor
-        self.model.load_state_dict(parts["model"])
+        fill(self.model, parts["model"])
         if self.average is not self.model:
-            self.average.load_state_dict(parts["average"])
+            fill(self.average, parts["average"])
         self.optimizer.restore(parts["optimizer"])
         self.lost = parts["state"].get("lost", self.lost)
         self.step = step

@@ -12,7 +12,7 @@ from piying.parallel import ranks
 from piying.train import checkpoint, hooks
 from piying.train.hooks import Clock, Listener
 from piying.train.loop import Descent, Facts, Hook, M, State, train
-from piying.train.recipe import OptimizerRecipe, Phase, Recipe
+from piying.train.recipe import OptimizerRecipe, Phase
 
 
 class Rhythm(Protocol):
@@ -64,6 +64,7 @@ class Stage(Generic[M]):
     compiled: Callable[[], Iterable[nn.Module]] = tuple  # parts that are worth compiling, each for all steps
     descent: Callable[[], Descent | None] = lambda: None  # the optimizer, where it is not nano's
     mixed: bool = True  # see `train`
+    before: Callable[[State[M]], None] | None = None  # looks at the state before the first step of a call
     split: bool = False  # each rank holds a part of the weights, and saves it for itself
 
 
@@ -75,9 +76,11 @@ def perform(stage: Stage[M], run: Run[Any]) -> M | None:
     state = State(stage.model.to(run.device), stage.optimizer, stage.steps, stage.descent())
     if saved := checkpoint.read(folder):
         state.restore(*saved)
+    if stage.before and state.step < stage.steps:
+        stage.before(state)
     looking_on = _hooks(stage, run, folder, state.step) if ranks.rank() == 0 else _beside(stage, run, folder)
     if state.optimizer.forgiving:
-        looking_on.insert(0, hooks.rescue(stage.name, folder, run.listen if ranks.rank() == 0 else _silent))
+        looking_on.insert(0, hooks.rescue(stage.name, folder, run.listen if ranks.rank() == 0 else silent))
     if recipe.compile and run.device.type == "cuda":
         for part in stage.compiled():
             part.compile(dynamic=False)
@@ -89,11 +92,11 @@ def _beside(stage: Stage[M], run: Run[Any], folder: Path) -> list[Hook]:
     """What ranks above 0 have to do: what all ranks do together, and to save what they alone hold."""
     if not stage.split:
         return []
-    validation = hooks.validate(stage.name, None, run.recipe.validate_every, stage.measure, _silent)
+    validation = hooks.validate(stage.name, None, run.recipe.validate_every, stage.measure, silent)
     return [validation, hooks.save(folder, run.recipe.save_every, run.clock)]
 
 
-def _silent(event: hooks.Event) -> None:
+def silent(event: hooks.Event) -> None:
     """Rank 0 speaks for all."""
 
 
