@@ -28,11 +28,13 @@ VERBS = [
     "doctor",
     "plan",
     "convert",
+    "train",
     "train-nano",
     "evaluate",
     *MODELS,
     *ADAPTERS,
     "theatre sample",
+    "theatre clips",
 ]
 
 

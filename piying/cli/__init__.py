@@ -25,6 +25,7 @@ from piying.cli import (
     replay,
     terminal,
     theatre,
+    train,
     train_nano,
 )
 from piying.errors import OutOfMemory, PiyingError, UsageError
@@ -65,6 +66,7 @@ app.add_typer(models.app, name="models")
 app.command()(convert.convert)
 app.add_typer(adapters.app, name="adapters")
 app.add_typer(theatre.app, name="theatre")
+app.command()(train.train)
 app.command()(train_nano.train_nano)
 app.command()(evaluate.evaluate)
 
