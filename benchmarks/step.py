@@ -166,6 +166,19 @@ def ways(pair: Pair, names: list[str], compiler: str) -> Iterator[Way]:
 # --- measuring ---
 
 
+def tokens_of(member: ModelConfig, x: Tensor) -> int:
+    """Text and video tokens of latents [B F C H W]."""
+    time, height, width = member.transformer.patch
+    return x.shape[1] // time * (x.shape[3] // height) * (x.shape[4] // width) + member.transformer.text_tokens
+
+
+def work_in(member: ModelConfig, x: Tensor) -> float:
+    """TFLOP in the linear layers and the attention of the blocks."""
+    config, tokens = member.transformer, tokens_of(member, x)
+    linear, attended = 24 * tokens * config.width**2, 4 * tokens**2 * config.width
+    return len(x) * config.layers * (linear + attended) / 1e12
+
+
 def timed(work: Callable[[], Any], device: torch.device) -> float:
     """Seconds of the device, or of the clock where it is a CPU."""
     if device.type != "cuda":
@@ -235,7 +248,9 @@ def measure(name: str, member: ModelConfig, given: argparse.Namespace, rows: tab
         for way in running:
             with way.around():
                 way.seconds.append(timed(lambda way=way: way.step(x), device))
-            way.row |= {"seconds": statistics.median(way.seconds), "rounds": len(way.seconds), "all": way.seconds}
+            seconds = statistics.median(way.seconds)
+            way.row |= {"seconds": seconds, "rounds": len(way.seconds), "all": way.seconds}
+            way.row["TFLOP/s"] = work_in(member, x) / seconds
         for way in running:
             way.row["of the first"] = way.row["seconds"] / running[0].row["seconds"]
             way.row["bar"] = f"{way.name}, {name}"
@@ -245,15 +260,24 @@ def measure(name: str, member: ModelConfig, given: argparse.Namespace, rows: tab
 # --- kernels alone ---
 
 
-def steadily(work: Callable[[], Any], device: torch.device, times: int) -> float:
-    """Milliseconds of one call among many."""
+def steadily(work: Callable[[], Any], device: torch.device, times: int, *, replayed: bool = False) -> float:
+    """Milliseconds of one call among many; `replayed` from a CUDA graph, for calls that the device does in less time
+    than Python takes to ask for them."""
     work()
 
     def several() -> None:
         for _ in range(times):
             work()
 
-    return statistics.median(timed(several, device) for _ in range(3)) / times * 1000
+    run: Callable[[], Any] = several
+    if replayed and device.type == "cuda":
+        graph = torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        with torch.cuda.graph(graph):
+            several()
+        run = graph.replay
+        run()
+    return statistics.median(timed(run, device) for _ in range(3)) / times * 1000
 
 
 @torch.no_grad()
@@ -261,9 +285,7 @@ def measure_kernels(name: str, member: ModelConfig, given: argparse.Namespace, r
     """Every kernel of one member's step at its shape."""
     device, config = torch.device(given.device), member.transformer
     x = latents(member, member.frames, device)
-    time_, height, width = config.patch
-    video = x.shape[1] // time_ * (x.shape[3] // height) * (x.shape[4] // width)
-    text, tokens = config.text_tokens, video + config.text_tokens
+    text, tokens = config.text_tokens, tokens_of(member, x)
     shape = (2, tokens, config.width)
     random = torch.Generator(device).manual_seed(3)
 
@@ -283,16 +305,16 @@ def measure_kernels(name: str, member: ModelConfig, given: argparse.Namespace, r
         turns = torch.stack((angles.cos(), angles.sin()), -1)
     gigabytes = x.nbytes / 1e9  # to read or write a tensor [B N D] once
     times = 1 if given.toy else 10
-    copy = steadily(lambda: y.copy_(x), device, times)
+    copy = steadily(lambda: y.copy_(x), device, times, replayed=True)
     rate = 2 * gigabytes / copy * 1000  # GB/s
     rows.add({"model": name, "what": "copy", "passes": 2, "kernel, ms": copy, "GB/s": rate, "of copy": 1.0})
 
     def memory_bound(what: str, passes: int, work: Callable[[], Any]) -> None:
         def both() -> table.Row:
             with taking(kernels=False):
-                plain = steadily(work, device, times)
+                plain = steadily(work, device, times, replayed=True)
             with taking():
-                kernel = steadily(work, device, times)
+                kernel = steadily(work, device, times, replayed=True)
             speed = passes * gigabytes / kernel * 1000
             return {
                 "plain, ms": plain, "kernel, ms": kernel, "plain / kernel": plain / kernel, "GB/s": speed,
@@ -359,6 +381,20 @@ def measure_kernels(name: str, member: ModelConfig, given: argparse.Namespace, r
         product_bound(f"attention, {backend.name}", pairs, lambda run=backend.run: run(q, k, v, None), None)
         back = backward(lambda q, k, v, run=backend.run: run(q, k, v, None), q, k, v)
         product_bound(f"attention, {backend.name}, and back", 3.5 * pairs, back, None)
+    attended = f"attention, {backends[0].name if backends else 'PyTorch'}"
+    spent = {row["what"]: row["kernel, ms"] for row in rows.rows if row["model"] == name and "kernel, ms" in row}
+    block = [
+        "norm, modulated", *["linear, D to D"] * 4, "q and k", attended, "residual, norm", "linear, D to 4 D, GELU",
+        "linear, 4 D to D", "residual",
+    ]  # fmt: skip
+    if set(block) <= set(spent):
+        rows.add(
+            {
+                "model": name,
+                "what": "all of a block, times blocks",
+                "kernel, ms": config.layers * sum(map(spent.__getitem__, block)),
+            }
+        )
 
 
 # --- the command ---
@@ -401,7 +437,7 @@ STEP = (
     "One guided step of the transformer (B = 2, 226 text tokens, each member's published shape, bfloat16, random "
     "weights): the median of rounds in turn. Memory counts the weights, which both sides share.",
     {
-        "model": "", "way": "", "seconds": ".3f", "of the first": ".2f", "first step, s": ".1f",
+        "model": "", "way": "", "seconds": ".3f", "of the first": ".2f", "TFLOP/s": ".0f", "first step, s": ".1f",
         "allocated, GiB": ".2f", "reserved, GiB": ".2f", "far from float32": ".3e", "rounds": "",
     },
     ("bar", "seconds"),

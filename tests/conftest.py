@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,9 @@ from chat_server import Server
 
 from piying.config import NANO
 
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Where no card is asked for, kernels run in Triton's interpreter, which it chooses when they are imported."""
-    if "not gpu" in config.getoption("-m"):
-        os.environ["TRITON_INTERPRET"] = "1"
+# Kernels run in Triton's interpreter unless `-m gpu` asks for a card. Triton looks when it is imported, so this stands
+# before anything that imports it; processes of pytest-xdist inherit it.
+os.environ.setdefault("TRITON_INTERPRET", "0" if "gpu" in sys.argv else "1")
 
 
 @pytest.fixture(scope="session")

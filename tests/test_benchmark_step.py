@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from piying.config import COGVIDEOX_2B, COGVIDEOX_5B
 from piying.kernels import attention
 
 BENCHMARKS = str(Path(__file__).parent.parent / "benchmarks")
@@ -54,6 +55,13 @@ def test_every_kernel_has_its_row(run):
     assert not [row for row in rows if "error" in row]
     said = [row["what"] for row in rows]
     assert {"copy", "residual, norm", "q and k, and back", "linear, D to 4 D, GELU", "attention, PyTorch"} <= set(said)
+    assert said[-1] == "all of a block, times blocks"
+
+
+def test_the_work_of_a_step_is_counted(step):
+    for member, teraflop in ((COGVIDEOX_2B, 94 + 146), (COGVIDEOX_5B, 338 + 326)):
+        latents = torch.empty(2, 13, 16, 60, 90, device="meta")
+        assert step.work_in(member, latents) == pytest.approx(teraflop, rel=0.01)
 
 
 def test_a_back_end_that_was_left_out_is_no_result(step, monkeypatch):

@@ -84,9 +84,7 @@ def _places(turns, count, tokens, heads, WIDTH: tl.constexpr, HEADS: tl.constexp
     cos, sin = 1.0, 0.0
     if TURNED:
         row = ((head // heads) % tokens)[:, None]
-        cos, sin = tl.split(
-            tl.reshape(tl.load(turns + row * WIDTH + tl.arange(0, WIDTH)[None, :]), (HEADS, WIDTH // 2, 2))
-        )
+        cos, sin = _halves(tl.load(turns + row * WIDTH + channel))
     return place, inside, channel, cos, sin
 
 

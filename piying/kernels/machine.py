@@ -14,9 +14,9 @@ def serve(x: Tensor, *parameters: Tensor | None) -> bool:
     """Whether a kernel may work on x beside these parameters.
 
     Kernels know gradients of activations and not of parameters, so what learns there takes plain math; so does compiled
-    code, which fuses plain math itself.
+    code, which fuses plain math itself, and float64, since kernels compute in float32.
     """
-    if torch.compiler.is_compiling() or not x.is_cuda:
+    if torch.compiler.is_compiling() or not x.is_cuda or x.dtype == torch.float64:
         return False
     if torch.is_grad_enabled() and any(p is not None and p.requires_grad for p in parameters):
         return False

@@ -36,9 +36,9 @@ def count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share(whole: int) -> int:
-    """What each rank does of `whole` things."""
-    return max(1, whole // count())
+def share(whole: int, ranks: int | None = None) -> int:
+    """What each rank does of `whole` things; `ranks` for a process beside them, which does not know their number."""
+    return max(1, whole // (ranks or count()))
 
 
 def average(tensors: Sequence[Tensor]) -> None:

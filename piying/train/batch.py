@@ -4,8 +4,10 @@ Shapes: B batch, F latent frames, C channels, H W latent cells, L text tokens.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from piying.parallel import ranks
 from piying.sampling.schedule import alphas
 from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
+from piying.train.ahead import Ahead
 from piying.train.loss import draw_timesteps
 from piying.train.pool import Latents
 from piying.train.recipe import Recipe
@@ -48,43 +51,80 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Batches:
-    """Step -> batch."""
+class Words:
+    """Step -> which clips it shows and what is said of each: the part that wants a CPU and none of the latents."""
 
     recipe: Recipe
-    config: ModelConfig
-    tokenizer: Tokenizer
-    pools: dict[tuple[int, int], Latents]  # one a size of canvas
+    vocabulary: str  # the content of a tokenizer.json, which travels between processes as a tokenizer does not
+    tokens: int  # of a text
     scenes: list[Scene]  # of the clips of all pools: each begins with the first
+    rank: tuple[int, ...]
+    ranks: int
 
-    def __call__(self, step: int) -> Batch:
-        seed, part = self.recipe.seed, self.recipe.transformer
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the pool [B] and tokens [B L]."""
+        part = self.recipe.transformer
         index, within = locate(part.phases, step)
         phase = part.phases[index]
-        pool = self.pools[phase.size]
-        count, there, device = ranks.share(phase.batch), ranks.share(phase.there(within)), pool.clips.device
-        pool.grow(there)
-        key: tuple[str | int, ...] = (seed, "batch", step, *rank_key())
-        rng, generator = draw_at(*key), noise_at(*key, device=device)
-        chosen = rng.choices(range(there), k=count)
-        length = (phase.frames - 1) // 4 + 1
-        rows = torch.tensor(chosen).to(device, non_blocking=True)
-        x0 = fill_patch(pool.clips[rows, :length].float(), self.config.transformer.patch[0])
-        images = pool.images[rows].float()
-        if length < pool.clips.shape[1]:
-            images[:, 1] = 0  # the last frame is not in this window
+        rng = draw_at(self.recipe.seed, "batch", step, *self.rank)
+        chosen = rng.choices(
+            range(ranks.share(phase.there(within), self.ranks)), k=ranks.share(phase.batch, self.ranks)
+        )
         texts = [
             "" if rng.random() < part.drop else caption(self.scenes[i], rng.choice(LANGUAGES), rng).text for i in chosen
         ]
-        log_snrs = alphas(self.config.schedule).logit().to(device)
+        return np.array(chosen), _tokenizer(self.vocabulary)(texts, self.tokens).numpy()
+
+
+_tokenizer = lru_cache(Tokenizer.from_json)
+
+
+class Batches:
+    """Step -> batch."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        pools: dict[tuple[int, int], Latents],  # one a size of canvas
+        scenes: list[Scene],
+    ) -> None:
+        self.recipe, self.config, self.pools = recipe, config, pools
+        vocabulary = tokenizer.files["tokenizer.json"].decode()
+        words = Words(recipe, vocabulary, config.transformer.text_tokens, scenes, rank_key(), ranks.count())
+        device = next(iter(pools.values())).clips.device
+        self.words = Ahead(words, total(recipe.transformer.phases)) if device.type == "cuda" else words
+        self.log_snrs = alphas(config.schedule).logit().to(device)
+
+    def __call__(self, step: int) -> Batch:
+        part = self.recipe.transformer
+        index, within = locate(part.phases, step)
+        phase = part.phases[index]
+        pool = self.pools[phase.size]
+        device = pool.clips.device
+        pool.grow(ranks.share(phase.there(within)))
+        chosen, tokens = (_send(array, device) for array in self.words(step))
+        generator = noise_at(self.recipe.seed, "batch", step, *rank_key(), device=device)
+        length = (phase.frames - 1) // 4 + 1
+        x0 = fill_patch(pool.clips[chosen, :length].float(), self.config.transformer.patch[0])
+        images = pool.images[chosen].float()
+        if length < pool.clips.shape[1]:
+            images[:, 1] = 0  # the last frame is not in this window
         return Batch(
             x0,
             torch.randn(x0.shape, generator=generator, device=device),
             condition(x0, images, part, generator),
-            self.tokenizer(texts, self.config.transformer.text_tokens).to(device),
-            draw_timesteps(log_snrs, count, *part.log_snr, part.uniform, generator),
+            tokens,
+            draw_timesteps(self.log_snrs, len(x0), *part.log_snr, part.uniform, generator),
             step < part.tune_text * total(part.phases),
         )
+
+
+def _send(array: np.ndarray, device: torch.device) -> Tensor:
+    """To a device. From pageable memory a copy would wait for all that a GPU has yet to do."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def fill_patch(x0: Tensor, frames: int) -> Tensor:

@@ -34,6 +34,15 @@ def test_the_same_is_said_in_words(piying):
     assert "GPU: none" in result.out and "no ffmpeg program is needed" in result.out
 
 
+def test_a_card_is_said_with_what_runs_on_it(machine):
+    report = machine(8 * GB, 24 * GB) | {"cpu": {"cores": 2, "threads": 2, "bfloat16": True}, "models": {}}
+    report |= {name: "x" for name in ("piying", "python", "torch", "av", "system")}
+    report["disk"] = {"free": GB, "folder": "x"}
+    report["gpus"][0] |= {"attention": "cuDNN", "triton": False}
+    said = "GPU: card 0, 24.0 GB, 24.0 GB free, attention by cuDNN, no kernels in Triton"
+    assert said in doctor.describe(report)
+
+
 def test_weights_are_counted_as_published():
     """2B: 1.694 B parameters, T5-XXL 4.76 B, VAE 215.6 M, two bytes each."""
     assert doctor.models()["cogvideox-2b"]["weights"] == pytest.approx(2 * (1.694 + 4.762 + 0.2156) * GB, rel=1e-3)

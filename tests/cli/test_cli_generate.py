@@ -72,6 +72,7 @@ def test_json_is_one_object_and_all_else_goes_to_stderr(boat):
     assert result.json["video"] == "a-red-boat.mp4"
     assert (result.json["frames"], result.json["size"], result.json["fps"]) == (9, [32, 48], 8)
     assert result.json["request"]["seed"] == 7
+    assert result.json["attention"] == "PyTorch"
     assert "step: 2 of 2" in result.err
 
 

@@ -4,6 +4,7 @@ References are plain math in float64. In half precision a kernel may be no furth
 precision is.
 """
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -30,6 +31,12 @@ def cases(shapes, large):
     on_cpu = [("cpu", shape, torch.float32) for shape in shapes] + [("cpu", shapes[0], dtype) for dtype in HALF]
     on_card = [("cuda", shape, dtype) for shape in (*shapes, *large) for dtype in (torch.float32, *HALF)]
     return [*on_cpu, *(pytest.param(*case, marks=pytest.mark.gpu) for case in on_card)]
+
+
+@pytest.fixture(autouse=True)
+def no_interpreter_on_a_card(request):
+    on_card = request.node.get_closest_marker("gpu") is not None
+    assert os.environ["TRITON_INTERPRET"] == ("0" if on_card else "1"), "run tests for a card by `pytest -m gpu`"
 
 
 @pytest.fixture
@@ -74,12 +81,13 @@ def compare(kernels, device, dtype, operation, learned, fixed):
         if dtype == torch.float32:
             assert far(kernel, reference) < 1e-6
         else:
-            assert far(kernel, reference) <= slack(device, dtype) * far(plain, reference)
+            assert far(kernel, reference) <= slack(device, reference) * far(plain, reference)
 
 
-def slack(device, dtype):
-    """The interpreter cuts bfloat16 off where a card rounds it, which is twice the error or a little more."""
-    return 2.5 if (device, dtype) == ("cpu", torch.bfloat16) else 1.01
+def slack(device, reference):
+    """By what factor a kernel may be further away: few values leave it to chance, and the interpreter cuts bfloat16 off
+    where a card rounds it, which is twice the error or a little more."""
+    return 1.01 if device == "cuda" and reference.numel() > 10**5 else 2.5
 
 
 def moved(part, device, dtype):
@@ -125,7 +133,7 @@ class TestRows:
             made = ops.final_norm(x, *norms, table, text)
             assert made.shape == (batch, tokens - text, width) and made.dtype == dtype
             far_from.append(far(made, reference))
-        assert far_from[1] <= (1e-6 if dtype == torch.float32 else slack(device, dtype) * far_from[0])
+        assert far_from[1] <= (1e-6 if dtype == torch.float32 else slack(device, reference) * far_from[0])
 
 
 @pytest.mark.parametrize("turned", [True, False], ids=["turned", "as they are"])
@@ -172,7 +180,7 @@ def test_a_whole_transformer_predicts_and_learns_the_same(kernels, device, membe
     for on in (False, True):
         kernels(on)
         v = model(x, text, timestep)
-        with torch.no_grad():
+        with torch.inference_mode():
             alone = model(x, text, timestep)
         found.append([v, alone, *torch.autograd.grad(v.square().mean(), learned)])
     for plain, kernel in zip(*found, strict=True):
@@ -195,6 +203,8 @@ def test_kernels_read_tensors_with_gaps(kernels):
 def test_gelu_in_the_product_is_the_tanh_form(dtype):
     x, weight, bias = draw("cuda", dtype, (2, 300, 1920), (7680, 1920), (7680,))
     weight = weight / 1920**0.5
-    exact = F.gelu(F.linear(*(part.double().cpu() for part in (x, weight, bias))), approximate="tanh")
-    plain = F.gelu(F.linear(x, weight, bias), approximate="tanh")
-    assert far(ops.widen(x, weight, bias), exact) <= far(plain, exact)
+    linear = F.linear(*(part.double().cpu() for part in (x, weight, bias)))
+    exact, other = (F.gelu(linear, approximate=form) for form in ("tanh", "none"))
+    plain, made = F.gelu(F.linear(x, weight, bias), approximate="tanh"), ops.widen(x, weight, bias)
+    assert far(made, exact) <= far(plain, exact)
+    assert far(made, exact) < far(made, other)

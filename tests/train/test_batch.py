@@ -3,9 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from piying.models.text import Tokenizer
 from piying.train.batch import Batches, condition, fill_patch
 from piying.train.recipe import Phase, Recipe, TransformerRecipe, VAERecipe
 from piying.train.seeds import draw_at, noise_at, training_scene, validation_scene
+from piying.weights.store import find
 
 PHASE = Phase(steps=4, batch=6, pool=5, size=(16, 32), frames=9)
 
@@ -23,18 +25,13 @@ class Pool:
 
 
 POOL = Pool()
+TOKENIZER = Tokenizer.read(find("nano") / "tokenizer")
 
 
 def batches(phase=PHASE, **changes):
     recipe = Recipe(vae=VAERecipe(phases=(phase,)), transformer=TransformerRecipe(phases=(phase,), **changes))
-    texts = []
-
-    def tokenizer(asked, length):
-        texts.append(asked)
-        return torch.zeros(len(asked), length, dtype=torch.long)
-
     scenes = [training_scene(0, i) for i in range(5)]
-    return Batches(recipe, recipe.model, tokenizer, {PHASE.size: POOL}, scenes), texts
+    return Batches(recipe, recipe.model, TOKENIZER, {PHASE.size: POOL}, scenes)
 
 
 def conditions(count=4000):
@@ -55,7 +52,7 @@ def test_conditions_come_in_the_shares_of_the_recipe():
 
 
 def test_a_step_draws_the_same_batch_each_time_and_another_step_another():
-    one, _ = batches()
+    one = batches()
     first, again, other = one(2), one(2), one(3)
     for name, part, same in zip(first._fields, first, again, strict=True):
         assert torch.equal(torch.as_tensor(part), torch.as_tensor(same)), name
@@ -63,24 +60,22 @@ def test_a_step_draws_the_same_batch_each_time_and_another_step_another():
     assert not torch.equal(first.x0, other.x0)
 
 
-def test_captions_are_dropped_as_often_as_asked_and_tell_of_their_own_clip():
-    always, texts = batches(drop=1.0)
-    always(0)
-    assert texts == [[""] * 6]
-    never, texts = batches(drop=0.0)
-    never(0)
-    assert all(texts[0])
+def test_captions_are_dropped_as_often_as_asked():
+    silent, told = (batches(drop=share)(0).tokens for share in (1.0, 0.0))
+    nothing = TOKENIZER([""], silent.shape[1])
+    assert (silent == nothing).all()
+    assert not (told == nothing).all(1).any()
 
 
 def test_a_growing_pool_is_drawn_from_as_far_as_it_has_to_be_there():
-    growing, _ = batches(replace(PHASE, begin=1, batch=64), drop=0.0)
+    growing = batches(replace(PHASE, begin=1, batch=64), drop=0.0)
     seen = [{int(clip[0, 0, 0, 0] * 1000) for clip in growing(step).x0} for step in range(4)]
     assert POOL.asked == 4
     assert [len(clips) for clips in seen] == [1, 2, 3, 4]
 
 
 def test_the_text_encoder_is_tuned_in_the_first_share_of_the_steps():
-    one, _ = batches(tune_text=0.5)
+    one = batches(tune_text=0.5)
     assert [one(step).tune_text for step in range(4)] == [True, True, False, False]
 
 
