@@ -18,9 +18,7 @@ def train(
     override: Annotated[
         list[str] | None, typer.Option("--set", help="Change one value, e.g. kind=dora or rank=64; as often as needed.")
     ] = None,
-    memory: Annotated[
-        str | None, typer.Option(help="That the GPU may use, e.g. 8GB, or auto; else all.")
-    ] = None,
+    memory: Annotated[str | None, typer.Option(help="That the GPU may use, e.g. 8GB, or auto; else all.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; else the GPU where there is one.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop cleanly after so long; --resume goes on.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")] = False,
