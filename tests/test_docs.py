@@ -30,12 +30,14 @@ VERBS = [
     "convert",
     "prep",
     "cast",
+    "train",
     "train-nano",
     "evaluate",
     *MODELS,
     *ADAPTERS,
     "theatre sample",
     "theatre footage",
+    "theatre clips",
 ]
 
 

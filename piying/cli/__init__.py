@@ -27,6 +27,7 @@ from piying.cli import (
     replay,
     terminal,
     theatre,
+    train,
     train_nano,
 )
 from piying.errors import OutOfMemory, PiyingError, UsageError
@@ -69,6 +70,7 @@ app.add_typer(adapters.app, name="adapters")
 app.add_typer(theatre.app, name="theatre")
 app.command()(prep.prep)
 app.command()(cast.cast)
+app.command()(train.train)
 app.command()(train_nano.train_nano)
 app.command()(evaluate.evaluate)
 

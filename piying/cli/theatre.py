@@ -1,4 +1,4 @@
-"""`piying theatre ...`: what the theatre draws, as a contact sheet or as footage."""
+"""`piying theatre`: what the theatre draws, as a contact sheet, as footage and as a dataset."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -93,6 +93,26 @@ def footage(
         terminal.answer({"footage": str(out), "files": [f"{episode.name}.mp4" for episode in planned]})
     else:
         typer.echo(f"{out}: {len(planned)} files of {scenes} scenes")
+
+
+@app.command()
+def clips(
+    cast: Annotated[list[str], typer.Argument(help="Puppets that nano has never seen: dawa, erwa, grandpa ...")],
+    count: Annotated[int, typer.Option(min=1, help="Clips of each.")] = 24,
+    out: Annotated[Path, typer.Option(help="A new dataset folder.")] = Path("ds"),
+    seed: Annotated[int, typer.Option(help="Draws the scenes.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Draw clips of puppets that nano has never seen, as a dataset to train on."""
+    from piying.config import NANO
+    from piying.theatre.scene import TROUPE
+    from piying.train.rehearsal import rehearse
+
+    rehearse(_among("cast", cast, TROUPE, ()), count, out, NANO.size, seed)
+    if as_json:
+        terminal.answer({"dataset": str(out), "clips": count * len(cast)})
+    else:
+        typer.echo(f"{out}: {count * len(cast)} clips of {', '.join(cast)}")
 
 
 def _among(name: str, chosen: list[str] | None, usual: tuple[Any, ...], further: tuple[Any, ...]) -> tuple[Any, ...]:

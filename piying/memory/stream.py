@@ -20,6 +20,7 @@ copy into it, and `computed`, recorded on C after the work of the block that was
 On a device without streams the same slots are filled by plain copies, in the same order.
 """
 
+import copy
 import mmap
 import weakref
 from collections.abc import Generator, Iterator, Sequence
@@ -78,6 +79,14 @@ class Stream(Generic[Block]):
     def release(self) -> None:
         """Gives the slots back to the allocator; the next call takes new ones."""
         self._slots, self._views, self._ring = [], [], []
+
+    def backwards(self) -> "Stream[Block]":
+        """The same copies from the last block to the first, as a backward pass asks for them, in slots of its own."""
+        back = copy.copy(self)
+        back.blocks, back._layouts, back._sources = self.blocks[::-1], self._layouts[::-1], self._sources[::-1]
+        back.release()
+        back._queue = _Queue(self.device) if self.device.type == "cuda" else None
+        return back
 
     def __call__(self) -> AbstractContextManager[Iterator[Block]]:
         return closing(self._flow())

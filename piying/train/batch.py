@@ -5,7 +5,7 @@ Shapes: B batch, F latent frames, C channels, H W latent cells, L text tokens.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +20,23 @@ from piying.theatre.scene import Scene
 from piying.train.ahead import Ahead
 from piying.train.loss import draw_timesteps
 from piying.train.pool import Latents
-from piying.train.recipe import Recipe, TransformerRecipe
+from piying.train.recipe import Recipe
 from piying.train.seeds import draw_at, noise_at, rank_key
 from piying.train.stage import locate, total
 from piying.train.text import LANGUAGES
+
+
+class Given(Protocol):
+    """How many clips of a batch get what, as shares."""
+
+    @property
+    def first_frame(self) -> float: ...
+
+    @property
+    def first_and_last(self) -> float: ...
+
+    @property
+    def continuation(self) -> float: ...
 
 
 class Batch(NamedTuple):
@@ -119,7 +132,7 @@ def fill_patch(x0: Tensor, frames: int) -> Tensor:
     return torch.cat([x0[:, :1]] * (-x0.shape[1] % frames) + [x0], dim=1)
 
 
-def condition(x0: Tensor, images: Tensor, recipe: TransformerRecipe, generator: torch.Generator) -> Tensor:
+def condition(x0: Tensor, images: Tensor, recipe: Given, generator: torch.Generator) -> Tensor:
     """For each clip x0 [B F C H W] nothing, its first image, its first and last image, or its own beginning.
 
     images [B 2 C H W] are latents of the first and the last frame, each encoded alone, as they will be given.

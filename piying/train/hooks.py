@@ -13,23 +13,27 @@ import torch
 from torch import Tensor
 
 from piying.errors import PiyingError
+from piying.parallel import ranks
 from piying.train import checkpoint
 from piying.train.loop import Facts, Hook, State
+
+IN_A_ROW, RESCUES = 5, 3  # steps without finite gradients before the weights go back; how often they may
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something worth a line: a stage and its step, numbers by name, a file that was written."""
+    """Something worth a line: a stage and its step, numbers by name, a file that was written; or a note alone."""
 
     stage: str
     step: int
     steps: int
     numbers: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
+    note: str = ""
 
     def __str__(self) -> str:
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
-        return f"{self.stage} {self.step}/{self.steps}  {numbers or self.path}"
+        return self.note or f"{self.stage} {self.step}/{self.steps}  {numbers or self.path}"
 
 
 Listener = Callable[[Event], None]
@@ -61,7 +65,8 @@ def log(stage: str, path: Path, every: int, samples: Callable[[int], int], liste
         if state.step % every and state.step != state.steps:
             return
         refuse_infinite(state, facts)
-        means = {name: torch.cat(values).nanmean().item() for name, values in seen.items()}
+        finite = {name: (values := torch.cat(all_values))[values.isfinite()] for name, all_values in seen.items()}
+        means = {name: values.mean().item() for name, values in finite.items()}
         means = {name: mean for name, mean in means.items() if not math.isnan(mean)}  # bands that no sample fell into
         seconds = time.monotonic() - mark[0]
         pace = {
@@ -75,13 +80,16 @@ def log(stage: str, path: Path, every: int, samples: Callable[[int], int], liste
     return hook
 
 
-def validate(stage: str, path: Path, every: int, measure: Callable[[Any], dict[str, float]], listen: Listener) -> Hook:
+def validate(
+    stage: str, path: Path | None, every: int, measure: Callable[[Any], dict[str, float]], listen: Listener
+) -> Hook:
     """Measures the average weights every so often and at the last step."""
 
     def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
             numbers = {f"held out {name}": value for name, value in measure(state.average).items()}
-            record(Event(stage, state.step, state.steps, numbers), path, listen)
+            if numbers:
+                record(Event(stage, state.step, state.steps, numbers), path, listen)
 
     return hook
 
@@ -110,16 +118,43 @@ def save(folder: Path, every: int, clock: Clock) -> Hook:
     return hook
 
 
+def rescue(stage: str, folder: Path, listen: Listener) -> Hook:
+    """Counts steps without finite gradients; several in a row send the weights back to the last checkpoint.
+
+    The run goes on with the next step, on other samples. Raises PiyingError where that does not help. All ranks look.
+    """
+
+    def hook(state: State[Any], facts: Facts) -> None:
+        if facts["gradient"].isfinite():
+            state.lost[0] = 0
+            return
+        state.lost[:2] += 1
+        in_a_row, in_all, rescues = state.lost.tolist()
+        numbers = {"gradients not finite": float(in_all)}
+        if in_a_row >= IN_A_ROW:
+            saved = checkpoint.read(folder)
+            if saved is None or rescues == RESCUES:
+                raise PiyingError(f"step {state.step}: {in_a_row} gradients in a row are not finite; use lower rates")
+            state.restore(state.step, saved[1])
+            state.lost = torch.tensor([0, in_all, rescues + 1])
+            numbers["weights of step"] = float(saved[0])
+            ranks.wait()
+        listen(Event(stage, state.step, state.steps, numbers))
+
+    return hook
+
+
 def refuse_infinite(state: State, facts: Facts) -> None:
     """Raises PiyingError where the weights are lost. It waits for the device, so it is not for every step."""
-    if not facts["gradient"].isfinite():
+    if not state.optimizer.forgiving and not facts["gradient"].isfinite():
         raise PiyingError(f"step {state.step}: the gradient is not finite; go on from the checkpoint with lower rates")
 
 
-def record(event: Event, path: Path, listen: Listener) -> None:
-    """An event, told and added to the log."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": event.step, **event.numbers}) + "\n")
+def record(event: Event, path: Path | None, listen: Listener) -> None:
+    """An event, told and added to the log where there is one."""
+    if path:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": event.step, **event.numbers}) + "\n")
     listen(event)
 
 

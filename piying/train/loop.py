@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,33 +10,54 @@ from torch import Tensor, nn
 from piying.parallel import ranks
 from piying.train.optimizer import Optimizer
 from piying.train.recipe import OptimizerRecipe
+from piying.train.shards import fill, local
 
 Facts = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
 
 
-class State(Generic[M]):
-    """All that a training carries from one step to the next: weights, their moving average, optimizer, step."""
+class Descent(Protocol):
+    """An optimizer as the loop knows it. `forgiving`: a step without finite gradients changes nothing."""
 
-    def __init__(self, model: M, recipe: OptimizerRecipe, steps: int) -> None:
+    forgiving: bool
+
+    def descend(self, value: Tensor, step: int) -> Tensor: ...
+
+    def tensors(self) -> dict[str, Tensor]: ...
+
+    def restore(self, tensors: dict[str, Tensor]) -> None: ...
+
+
+class State(Generic[M]):
+    """All that a training carries from one step to the next: weights, their moving average, optimizer, step.
+
+    Of weights that are split over ranks, `tensors` and `restore` know this rank's part.
+    An `ema` of 0 keeps no average: the weights stand for it.
+    """
+
+    def __init__(self, model: M, recipe: OptimizerRecipe, steps: int, optimizer: Descent | None = None) -> None:
         self.model = model
-        self.average = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = Optimizer(model, recipe, steps)
+        self.average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else model
+        self.optimizer: Descent = optimizer or Optimizer(model, recipe, steps)
         self.recipe, self.steps, self.step = recipe, steps, 0
+        self.lost = torch.zeros(3, dtype=torch.long)  # steps without finite gradients: in a row, in all; rescues
 
     def tensors(self) -> dict[str, Tensor]:
-        parts = {"model": self.model.state_dict(), "average": self.average.state_dict()}
-        parts["optimizer"] = self.optimizer.tensors()
-        return {f"{part}/{name}": tensor for part, tensors in parts.items() for name, tensor in tensors.items()}
+        parts = {"model": self.model.state_dict(), "optimizer": self.optimizer.tensors(), "state": {"lost": self.lost}}
+        if self.average is not self.model:
+            parts["average"] = self.average.state_dict()
+        return {f"{part}/{name}": local(tensor) for part, tensors in parts.items() for name, tensor in tensors.items()}
 
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, "state": {}}
         for key, tensor in tensors.items():
             part, name = key.split("/")
             parts[part][name] = tensor
-        self.model.load_state_dict(parts["model"])
-        self.average.load_state_dict(parts["average"])
+        fill(self.model, parts["model"])
+        if self.average is not self.model:
+            fill(self.average, parts["average"])
         self.optimizer.restore(parts["optimizer"])
+        self.lost = parts["state"].get("lost", self.lost)
         self.step = step
 
 
@@ -48,11 +69,13 @@ def train(
     batches: Callable[[int], Any],
     loss: Callable[[M, Any], tuple[Tensor, Facts]],
     hooks: Sequence[Hook],
+    *,
+    mixed: bool = True,
 ) -> bool:
     """Steps until the last one (True) or until a hook answers True, which stops the run after that step (False).
 
     batches: step -> batch, a function of the step alone, so that a resumed run sees what an unbroken one saw.
-    loss: (model, batch) -> value, facts for the hooks. Weights stay in float32; on CUDA the model computes in bfloat16.
+    loss: (model, batch) -> value, facts for the hooks. `mixed`: on CUDA a model in float32 computes in bfloat16.
     Ranks that train together see batches of their own and stop where the first one does.
     Nothing here waits for a GPU; the hooks see to it that lost weights are not saved.
     """
@@ -61,13 +84,10 @@ def train(
     state.model.train()
     batch = batches(state.step) if state.step < state.steps else None
     while state.step < state.steps:
-        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=mixed and device == "cuda"):
             value, facts = loss(state.model, batch)
-        value.backward()
-        ranks.average([parameter.grad for parameter in parameters if parameter.grad is not None])
-        norm = nn.utils.clip_grad_norm_(parameters, state.recipe.clip)
+        norm = state.optimizer.descend(value, state.step)
         batch = batches(state.step + 1) if state.step + 1 < state.steps else None  # while a GPU still works
-        state.optimizer.step(state.step)
         state.step += 1
         _follow(state, parameters)
         facts = {"loss": value.detach(), "gradient": norm, **{name: fact.detach() for name, fact in facts.items()}}
@@ -79,5 +99,7 @@ def train(
 @torch.no_grad()
 def _follow(state: State[Any], parameters: Sequence[Tensor]) -> None:
     """The average takes a step towards the weights, a longer one in the beginning."""
+    if state.average is state.model:
+        return
     stay = min(state.recipe.ema, state.step / (state.step + 10))
     torch._foreach_lerp_(list(state.average.parameters()), list(parameters), 1 - stay)

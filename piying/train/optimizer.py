@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from piying.parallel import ranks
 from piying.train.recipe import OptimizerRecipe
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -62,10 +63,15 @@ class Muon(torch.optim.Optimizer):
 
 
 class Optimizer:
-    """What the loop steps. `tensors` and `restore` carry its whole state through a checkpoint."""
+    """What the loop steps. `tensors` and `restore` carry its whole state through a checkpoint.
 
-    def __init__(self, model: nn.Module, recipe: OptimizerRecipe, steps: int):
+    A `forgiving` one waits for the gradients to be seen, and leaves out a step where they are not finite.
+    """
+
+    def __init__(self, model: nn.Module, recipe: OptimizerRecipe, steps: int, *, forgiving: bool = False):
+        self.forgiving = forgiving
         named = list(model.named_parameters())
+        self.parameters = [parameter for _, parameter in named]
         matrices = [parameter for name, parameter in named if is_hidden(name, parameter)]
         rest = [parameter for name, parameter in named if not is_hidden(name, parameter)]
         self.recipe, self.steps = recipe, steps
@@ -76,13 +82,19 @@ class Optimizer:
             self.parts.append(torch.optim.AdamW(rest, recipe.rate, (0.9, 0.98), weight_decay=recipe.weight_decay))
         self.rates = [part.param_groups[0]["lr"] for part in self.parts]
 
-    def step(self, step: int) -> None:
-        """Applies and clears the gradients; step counts from 0."""
+    def descend(self, value: Tensor, step: int) -> Tensor:
+        """Makes, averages, clips, applies and clears the gradients of a loss: their norm. Steps count from 0."""
+        value.backward()
+        ranks.average([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        lost = self.forgiving and not norm.isfinite()
         share = curve(step, self.steps, self.recipe.warmup, self.recipe.decay)
         for part, rate in zip(self.parts, self.rates, strict=True):
             part.param_groups[0]["lr"] = rate * share
-            part.step()
+            if not lost:
+                part.step()
             part.zero_grad()
+        return norm
 
     def tensors(self) -> dict[str, Tensor]:
         return {

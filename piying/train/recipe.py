@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from piying.config import NANO, ModelConfig
 from piying.errors import UsageError
 from piying.theatre.scene import FRAMES
 
 RECIPE = Path(__file__).with_name("nano.toml")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +104,27 @@ def read(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises UsageError for an unknown key, a value of the wrong type, or parts that do not fit each other.
     """
-    path = path or RECIPE
+    recipe: Recipe = build(Recipe, path or RECIPE, overrides)
+    _check(recipe)
+    return recipe
+
+
+def build(kind: type[T], path: Path | None, overrides: Sequence[str]) -> T:
+    """A dataclass of any kind from a file, or from its defaults, with overrides on top. Raises UsageError as `read`."""
+    table = _table(path) if path else {}
+    for override in overrides:
+        _put(table, override)
+    made: T = _build(kind, table, "", None)
+    return made
+
+
+def _table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"recipe={path}: cannot be read ({error.strerror})") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"recipe={path}: not valid TOML ({error})") from None
-    for override in overrides:
-        _put(table, override)
-    recipe = _build(Recipe, table, "", None)
-    _check(recipe)
-    return recipe
 
 
 def _put(table: dict[str, Any], override: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,15 +11,37 @@ from torch import Tensor, nn
 from piying.parallel import ranks
 from piying.train import checkpoint, hooks
 from piying.train.hooks import Clock, Listener
-from piying.train.loop import Facts, Hook, M, State, train
-from piying.train.recipe import OptimizerRecipe, Phase, Recipe
+from piying.train.loop import Descent, Facts, Hook, M, State, train
+from piying.train.recipe import OptimizerRecipe, Phase
+
+
+class Rhythm(Protocol):
+    """How often a run is looked at, and whether it is compiled: what every recipe says."""
+
+    @property
+    def compile(self) -> bool: ...
+
+    @property
+    def log_every(self) -> int: ...
+
+    @property
+    def save_every(self) -> int: ...
+
+    @property
+    def validate_every(self) -> int: ...
+
+    @property
+    def sheet_every(self) -> int: ...
+
+
+R = TypeVar("R", bound=Rhythm, covariant=True)
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Generic[R]):
     """One call of a training: what, where, on what, how long, and who listens."""
 
-    recipe: Recipe
+    recipe: R
     out: Path
     device: torch.device
     clock: Clock
@@ -40,22 +62,45 @@ class Stage(Generic[M]):
     measure: Callable[[M], dict[str, float]]  # of the average weights, as the picture
     picture: Callable[[M, Path], None] | None = None
     compiled: Callable[[], Iterable[nn.Module]] = tuple  # parts that are worth compiling, each for all steps
+    descent: Callable[[], Descent | None] = lambda: None  # the optimizer, where it is not nano's
+    mixed: bool = True  # see `train`
+    before: Callable[[State[M]], None] | None = None  # looks at the state before the first step of a call
+    split: bool = False  # each rank holds a part of the weights, and saves it for itself
 
 
-def perform(stage: Stage[M], run: Run) -> M | None:
+def perform(stage: Stage[M], run: Run[Any]) -> M | None:
     """Runs a stage from its last checkpoint to its end: the average weights; None where the clock ended it before."""
     recipe, folder = run.recipe, run.out / stage.name
-    state = State(stage.model.to(run.device), stage.optimizer, stage.steps)
+    if stage.split:
+        folder = folder / f"{ranks.rank()}-of-{ranks.count()}"
+    state = State(stage.model.to(run.device), stage.optimizer, stage.steps, stage.descent())
     if saved := checkpoint.read(folder):
         state.restore(*saved)
-    looking_on: list[Hook] = [] if ranks.rank() else _hooks(stage, run, folder, state.step)
+    if stage.before and state.step < stage.steps:
+        stage.before(state)
+    looking_on = _hooks(stage, run, folder, state.step) if ranks.rank() == 0 else _beside(stage, run, folder)
+    if state.optimizer.forgiving:
+        looking_on.insert(0, hooks.rescue(stage.name, folder, run.listen if ranks.rank() == 0 else silent))
     if recipe.compile and run.device.type == "cuda":
         for part in stage.compiled():
             part.compile(dynamic=False)
-    return state.average.eval() if train(state, stage.batches, stage.loss, looking_on) else None
+    ended = train(state, stage.batches, stage.loss, looking_on, mixed=stage.mixed)
+    return state.average.eval() if ended else None
 
 
-def _hooks(stage: Stage[M], run: Run, folder: Path, step: int) -> list[Hook]:
+def _beside(stage: Stage[M], run: Run[Any], folder: Path) -> list[Hook]:
+    """What ranks above 0 have to do: what all ranks do together, and to save what they alone hold."""
+    if not stage.split:
+        return []
+    validation = hooks.validate(stage.name, None, run.recipe.validate_every, stage.measure, silent)
+    return [validation, hooks.save(folder, run.recipe.save_every, run.clock)]
+
+
+def silent(event: hooks.Event) -> None:
+    """Rank 0 speaks for all."""
+
+
+def _hooks(stage: Stage[M], run: Run[Any], folder: Path, step: int) -> list[Hook]:
     """All that looks on; the log forgets what a killed run did after `step`."""
     recipe, log = run.recipe, run.out / f"{stage.name}.jsonl"
     hooks.forget(log, step)
@@ -70,7 +115,7 @@ def _hooks(stage: Stage[M], run: Run, folder: Path, step: int) -> list[Hook]:
     return looking_on
 
 
-def finished(name: str, model: M, steps: int, run: Run) -> M | None:
+def finished(name: str, model: M, steps: int, run: Run[Any]) -> M | None:
     """The average weights of a stage that ended in an earlier run, in `model`; None where it has not ended."""
     saved = checkpoint.read(run.out / name)
     if saved is None or saved[0] < steps:

@@ -11,6 +11,7 @@ from piying.theatre import scene
 from piying.theatre.captions import Language, caption
 from piying.train.loop import Facts
 from piying.train.loss import fact_error
+from piying.train.recipe import Recipe
 from piying.train.seeds import draw_at, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
 
@@ -56,7 +57,7 @@ class Told(NamedTuple):
     facts: Tensor  # [B Q], 0 not told
 
 
-def train_text(run: Run, tokenizer: Tokenizer) -> TextEncoder | None:
+def train_text(run: Run[Recipe], tokenizer: Tokenizer) -> TextEncoder | None:
     """The trained encoder; None where the clock ended the run before."""
     recipe, part = run.recipe, run.recipe.text
     length = recipe.model.transformer.text_tokens

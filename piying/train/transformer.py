@@ -56,7 +56,7 @@ def training_scenes(recipe: Recipe) -> list[Scene]:
 Size = tuple[int, int]
 
 
-def start_drawing(run: Run) -> dict[Size, Latents]:
+def start_drawing(run: Run[Recipe]) -> dict[Size, Latents]:
     """The pool of each size of canvas, whose frames are drawn from now on."""
     played, phases = training_scenes(run.recipe), run.recipe.transformer.phases
     counts = {size: max(phase.pool for phase in phases if phase.size == size) for size in {p.size: 0 for p in phases}}
@@ -66,13 +66,18 @@ def start_drawing(run: Run) -> dict[Size, Latents]:
     }
 
 
-def _folder(run: Run, name: str) -> Path:
+def _folder(run: Run[Recipe], name: str) -> Path:
     """Where this rank keeps latents."""
     return run.out / "latents" / (name if ranks.count() == 1 else f"{name}-{ranks.rank()}-of-{ranks.count()}")
 
 
 def train_transformer(
-    run: Run, drawn: dict[Size, Latents], vae: VAE, config: ModelConfig, text: TextEncoder, tokenizer: Tokenizer
+    run: Run[Recipe],
+    drawn: dict[Size, Latents],
+    vae: VAE,
+    config: ModelConfig,
+    text: TextEncoder,
+    tokenizer: Tokenizer,
 ) -> Painter | None:
     """The trained pair; None where the clock ended the run before. `config` knows the latent scale."""
     recipe, part = run.recipe, run.recipe.transformer

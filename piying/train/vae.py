@@ -15,7 +15,7 @@ from piying.theatre.sheet import contact_sheet
 from piying.train.loop import Facts
 from piying.train.loss import psnr, reconstruction_error
 from piying.train.pool import Frames, draw_all
-from piying.train.recipe import Phase, VAERecipe
+from piying.train.recipe import Phase, Recipe, VAERecipe
 from piying.train.seeds import draw_at, noise_at, rank_key, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, locate, perform, total
 
@@ -43,7 +43,7 @@ class Windows(NamedTuple):
     noise: Tensor  # [B C f h w]
 
 
-def train_vae(run: Run) -> tuple[VAE, float] | None:
+def train_vae(run: Run[Recipe]) -> tuple[VAE, float] | None:
     """The trained autoencoder and what brings its latents to unit variance; None where the clock ended before."""
     recipe, steps = run.recipe, total(run.recipe.vae.phases)
     model = Autoencoder(initial.vae(recipe.model.vae, recipe.seed))
@@ -61,7 +61,7 @@ def train_vae(run: Run) -> tuple[VAE, float] | None:
     return trained.vae, json.loads(scale.read_text())
 
 
-def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run) -> Stage[Autoencoder]:
+def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run[Recipe]) -> Stage[Autoencoder]:
     recipe, part = run.recipe, run.recipe.vae
     channels = recipe.model.vae.latent_channels
 

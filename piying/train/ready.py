@@ -1,0 +1,175 @@
+"""What a fine-tuning begins with: the dataset as latents and text states, and the parts of the model by need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TypeVar, cast
+
+import torch
+from torch import nn
+
+from piying.adapters.attach import Fitted
+from piying.checks import memory_or
+from piying.config import ModelConfig
+from piying.data.dataset import Clip, Dataset
+from piying.errors import PiyingError, UsageError
+from piying.memory.stream import Stream
+from piying.models.text import Block, TextEncoder, Tokenizer
+from piying.models.transformer import Transformer
+from piying.models.vae import VAE
+from piying.parallel import ranks
+from piying.prompts.aliases import substitute
+from piying.train.cache import LatentCache, TextCache, mark_of
+from piying.train.examples import Examples, Shown
+from piying.train.hooks import Event, Listener
+from piying.train.seeds import draw_at
+from piying.train.stage import Run
+from piying.train.tuning import Tuning
+from piying.weights import safe
+from piying.weights.source import Source
+
+NAME = "train"  # of the stage, its log and its checkpoints
+MOST_HELD_OUT = 16  # clips
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a fine-tuning begins with."""
+
+    source: Source
+    name: str  # that the model is found by
+    dataset: Dataset
+    examples: Examples
+    held_out: Sequence[Shown]
+    text: "Remembered"
+    tokenizer: Tokenizer
+    dtype: torch.dtype
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.source.config
+
+    @cached_property
+    def vae(self) -> VAE:
+        """In main memory."""
+        return load(self.source, "vae", VAE, torch.device("cpu"), self.dtype)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What came out: the model with what was learned on it, still in memory."""
+
+    ready: Ready
+    transformer: Transformer
+    learned: Fitted | Transformer  # the average
+
+
+def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memory: int | None) -> Ready:
+    """Latents and text states, made where they are not there yet, one network in `memory` (bytes) at a time."""
+    tuning, config, device = run.recipe, source.config, run.device
+    dtype = torch.float32 if config.precision == "float32" else torch.bfloat16
+    clips = _usable(dataset, config, run.listen)
+
+    def tell(line: str) -> None:
+        run.listen(note(line))
+
+    vae = cache(lambda: load(source, "vae", VAE, device, dtype))
+    encoder = cache(lambda: _text_encoder(source, device, dtype, memory))
+    latents = LatentCache(dataset, mark_of(source.vae.tensors), str(dtype), config.fps, vae, memory, tell)
+    tokenizer = Tokenizer.read(source.tokenizer)
+    text = TextCache(
+        dataset.folder, mark_of(source.text.tensors), tokenizer, config.transformer.text_tokens, encoder, tell
+    )
+    if ranks.rank() == 0:
+        with memory_or(f"device={device}: a clip does not fit while its latents are made; use smaller clips"):
+            latents.fill(clips, device)
+    ranks.wait()
+    vae.cache_clear()
+    shown = [Shown.of(clip, latents.read(clip), dataset.cast) for clip in clips if latents.holds(clip)]
+    if not shown:
+        raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
+    learned, held_out = _split(shown, tuning, run.listen)
+    prompts = [substitute(prompt, dataset.aliases) for prompt in tuning.prompts]
+    captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
+    if ranks.rank() == 0:
+        text.states(["", *captions, *prompts], device)
+    ranks.wait()
+    states = text.states(["", *captions, *prompts], device)
+    encoder.cache_clear()
+    length = config.transformer.text_tokens
+    remembered = Remembered({tuple(tokenizer([line], length)[0].tolist()): one for line, one in states.items()})
+    examples = Examples(tuning, config, learned, states, device, dtype)
+    return Ready(source, name, dataset, examples, held_out[:MOST_HELD_OUT], remembered, tokenizer, dtype)
+
+
+class Remembered(nn.Module):
+    """Stands for the text encoder where every text is known: states [L D] by token numbers."""
+
+    flow = None
+
+    def __init__(self, states: dict[tuple[int, ...], torch.Tensor]) -> None:
+        super().__init__()
+        self.states = states
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.states[tuple(row)] for row in tokens.tolist()]).to(tokens.device)
+
+
+def _usable(dataset: Dataset, config: ModelConfig, listen: Listener) -> list[Clip]:
+    """The clips that the model can take; the others are named. Raises UsageError where none is left."""
+    time, height, width = config.transformer.patch
+    clips = []
+    for clip in dataset.clips:
+        if (clip.frames - 1) % (8 * time) and clip.frames > 1:
+            listen(note(f"{clip.id}: left out, {clip.frames} frames, this model takes {8 * time}n+1"))
+        elif clip.size[0] % (8 * height) or clip.size[1] % (8 * width):
+            wanted = f"multiples of {8 * height} and {8 * width}"
+            listen(note(f"{clip.id}: left out, {clip.size[0]}x{clip.size[1]} pixels, this model takes {wanted}"))
+        else:
+            clips.append(clip)
+    if not clips:
+        raise UsageError(f"{dataset.folder}: no clip that {config.name} can take; make them with piying prep")
+    return clips
+
+
+def _split(shown: list[Shown], tuning: Tuning, listen: Listener) -> tuple[list[Shown], list[Shown]]:
+    """What is learned, and what is held out: whole episodes, or clips where all are of one episode."""
+    if not tuning.held_out or len(shown) < 2:
+        return shown, []
+    dice = draw_at(tuning.seed, "held out")
+    episodes = sorted({one.clip.episode for one in shown})
+    if len(episodes) == 1:
+        listen(note("all clips are of one episode, so that single clips are held out"))
+        kept = set(dice.sample([one.clip.id for one in shown], max(1, round(tuning.held_out * len(shown)))))
+        inside = [one.clip.id in kept for one in shown]
+    else:
+        chosen = set(dice.sample(episodes, max(1, round(tuning.held_out * len(episodes)))))
+        inside = [one.clip.episode in chosen for one in shown]
+    learned = [one for one, out in zip(shown, inside, strict=True) if not out]
+    return learned, [one for one, out in zip(shown, inside, strict=True) if out]
+
+
+def _text_encoder(source: Source, device: torch.device, dtype: torch.dtype, memory: int | None) -> TextEncoder:
+    """On the device; where it does not fit there, its blocks flow through it."""
+    size = dtype.itemsize * sum(torch.Size(stored.shape).numel() for stored in source.text.tensors.values())
+    if device.type == "cpu" or memory is None or size < memory:
+        return load(source, "text_encoder", TextEncoder, device, dtype)
+    encoder = load(source, "text_encoder", TextEncoder, torch.device("cpu"), dtype)
+    for part in (encoder.norm, encoder.distances):
+        part.to(device)
+    encoder.flow = Stream([block for block in encoder.blocks if isinstance(block, Block)], device, copies=False)
+    return encoder
+
+
+def load(source: Source, part: str, kind: type[Network], device: torch.device, dtype: torch.dtype) -> Network:
+    """One network of a model."""
+    for name, module, stored, names in source.parts():
+        if name == part:
+            safe.fill(module, stored.tensors, stored.origin, device=device, dtype=dtype, names=names)
+            return cast(Network, module.requires_grad_(False).eval())
+    raise PiyingError(f"{part} is no part of a model")
+
+
+def note(line: str) -> Event:
+    return Event(NAME, 0, 0, note=line)

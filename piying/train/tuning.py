@@ -1,0 +1,68 @@
+"""A fine-tuning as data: what is trained and on what it is shown. Read from TOML, as nano's recipe is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from piying.adapters.attach import ATTENTION
+from piying.errors import UsageError
+from piying.train.recipe import OptimizerRecipe, build
+
+CHARACTER = Path(__file__).with_name("character.toml")
+
+_GENTLE = OptimizerRecipe(rate=1e-4, warmup=50, ema=0.99)
+
+Kind = Literal["lora", "dora", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Everything that decides the result of a fine-tuning, but the model and the dataset."""
+
+    kind: Kind = "lora"
+    rank: int = 128
+    alpha: float = 64.0
+    targets: tuple[str, ...] = ATTENTION  # ends of the names of layers that are adapted
+    steps: int = 2000
+    batch: int = 1  # of all ranks together
+    optimizer: OptimizerRecipe = _GENTLE
+    frames: tuple[int, ...] = ()  # lengths in pixels, one drawn a step; none: clips as long as they are
+    log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
+    weighting: Literal["plain", "flow"] = "plain"  # of the squared error of v; "flow": see loss.level_weights
+    drop: float = 0.1  # captions replaced by the empty one
+    preserve: float = 0.1  # of samples: names replaced by class words, and the target is what the base predicts
+    prior: float = 0.0  # of samples: clips that show nobody of the cast, with what the base predicts as target
+    first_frame: float = 0.2  # of samples, for models that take a first frame; those that always do always get it
+    first_and_last: float = 0.0
+    continuation: float = 0.0
+    held_out: float = 0.1  # of the episodes, at least one; where there is one alone, of the clips
+    prompts: tuple[str, ...] = ()  # videos that are made on the way
+    seed: int = 0
+    compile: bool = False  # CUDA only
+    log_every: int = 10  # steps
+    save_every: int = 100
+    validate_every: int = 100
+    sheet_every: int = 500  # steps between videos
+
+
+def read(path: Path | None, overrides: Sequence[str], model: str) -> Tuning:
+    """The recipe of a file (None: the shipped one for nano, the defaults for others), with overrides on top.
+
+    Raises UsageError as `recipe.read` does.
+    """
+    tuning = build(Tuning, path or (CHARACTER if model == "nano" else None), overrides)
+    for name in ("steps", "batch", "rank", "log_every", "save_every", "validate_every", "sheet_every"):
+        if getattr(tuning, name) < 1:
+            raise UsageError(f"{name}={getattr(tuning, name)}: use at least 1")
+    for name in ("drop", "preserve", "prior", "first_frame", "first_and_last", "continuation", "held_out"):
+        if not 0 <= getattr(tuning, name) < 1:
+            raise UsageError(f"{name}={getattr(tuning, name)}: a share, from 0 to below 1")
+    if tuning.preserve + tuning.prior >= 1:
+        raise UsageError(f"preserve={tuning.preserve}, prior={tuning.prior}: both together must stay below 1")
+    if tuning.kind == "full" and tuning.preserve + tuning.prior > 0:
+        raise UsageError("kind=full: there is no base left to compare with; set preserve=0 and prior=0")
+    for frames in tuning.frames:
+        if frames % 8 != 1 or frames < 1:
+            raise UsageError(f"frames={frames}: use 8n+1, e.g. 9, 17, 49")
+    return tuning

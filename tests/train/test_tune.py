@@ -1,0 +1,256 @@
+"""A whole fine-tuning at toy size: what is learned, what is left, how it is stopped and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from piying import weights
+from piying.adapters import attach, file
+from piying.errors import UsageError
+from piying.train import checkpoint, tuning
+from piying.train.export import export
+from piying.train.tune import tune
+
+
+def run(dataset, model, recipe, out, *overrides, **options):
+    heard = []
+    read = tuning.read(recipe, overrides, "tiny")
+    tuned = tune(dataset, str(model), read, out, device="cpu", listen=lambda event: heard.append(str(event)), **options)
+    return tuned, heard, read
+
+
+@pytest.fixture
+def tiny(tiny_model_folder):
+    return tiny_model_folder
+
+
+def final(out):
+    return checkpoint.read(out / "train")[1]
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_an_adapter_learns_while_the_base_stays_what_it_is(dataset, tiny, recipe, tmp_path, log):
+    tuned, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", "steps=30", "preserve=0.0", "validate_every=15")
+    untouched = weights.load(tiny).transformer
+    for name, parameter in tuned.transformer.state_dict().items():
+        assert torch.equal(parameter, untouched.state_dict()[name]), name
+    layers = tuned.learned.adapter().layers
+    assert all(layer.up.abs().max() > 0 for layer in layers.values()) and len(layers) == 4
+    assert {layer.alpha for layer in layers.values()} == {4.0}
+    lines = log(tmp_path / "run")
+    losses = [line["v"] for line in lines if "v" in line]
+    assert sum(losses[-10:]) < sum(losses[:10])
+    held_out = [line for line in lines if "held out v at +0" in line]
+    assert [line["step"] for line in held_out] == [15, 30]
+    assert any(line.startswith("one step: ") and "GiB at most" in line for line in heard)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "full"])
+def test_a_run_stopped_after_every_step_ends_in_the_same_weights(dataset, tiny, recipe, tmp_path, kind):
+    values = [f"kind={kind}", *(["preserve=0.0"] if kind == "full" else [])]
+    whole, _, _ = run(dataset, tiny, recipe, tmp_path / "whole", *values)
+    assert whole
+    stopped = [run(dataset, tiny, recipe, tmp_path / "parts", *values, minutes=0)[0]]
+    while stopped[-1] is None:
+        stopped.append(run(dataset, tiny, recipe, tmp_path / "parts", *values, minutes=0, resume=True)[0])
+    assert len(stopped) == 4
+    same(final(tmp_path / "whole"), final(tmp_path / "parts"))
+
+
+MANY = ("steps=40", "save_every=3", "sheet_every=40", 'prompts=["a red 艇"]')
+KILLED = """
+import sys
+from piying.train import tuning
+from piying.train.tune import tune
+from pathlib import Path
+
+dataset, model, recipe, out, resume, *values = sys.argv[1:]
+read = tuning.read(Path(recipe), values, "tiny")
+tune(Path(dataset), model, read, Path(out), device="cpu", resume=resume == "resume")
+"""
+
+
+def test_a_run_killed_with_no_warning_ends_in_the_same_weights(dataset, tiny, recipe, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+
+    def start(out, how):
+        arguments = [sys.executable, script, dataset, tiny, recipe, out, how, *MANY]
+        return subprocess.Popen(list(map(str, arguments)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    killed = start(tmp_path / "killed", "new")
+    while not checkpoint.steps(tmp_path / "killed" / "train"):
+        assert killed.poll() is None, killed.stdout.read().decode()
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    before = max(checkpoint.steps(tmp_path / "killed" / "train"))
+    assert 0 < before < 40
+    ended = start(tmp_path / "killed", "resume")
+    assert ended.wait(100) == 0, ended.stdout.read().decode()
+    run(dataset, tiny, recipe, tmp_path / "whole", *MANY)
+    same(final(tmp_path / "whole"), final(tmp_path / "killed"))
+    lines = [json.loads(line)["step"] for line in (tmp_path / "killed" / "train.jsonl").read_text().splitlines()]
+    assert lines == sorted(lines)
+
+
+def test_blocks_run_twice_lead_to_the_same_adapter(dataset, tiny, recipe, tmp_path, monkeypatch):
+    from piying.train.savings import Savings
+
+    run(dataset, tiny, recipe, tmp_path / "plain")
+    for name, way in (("recompute", Savings(recompute=True)), ("stream", Savings(recompute=True, stream=True))):
+        monkeypatch.setattr("piying.train.savings.ways", lambda *given, way=way, **more: [way])
+        run(dataset, tiny, recipe, tmp_path / name)
+        for key, tensor in final(tmp_path / "plain").items():
+            torch.testing.assert_close(final(tmp_path / name)[key], tensor, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_videos_on_the_way_change_nothing_and_show_the_alias(dataset, tiny, recipe, tmp_path):
+    run(dataset, tiny, recipe, tmp_path / "blind")
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    run(dataset, tiny, recipe, tmp_path / "shown", 'prompts=["a red 艇"]', "drop=0.1")
+    assert torch.equal(before, torch.get_rng_state())
+    blind, shown = final(tmp_path / "blind"), final(tmp_path / "shown")
+    same(blind, shown)
+    sheets = tmp_path / "shown" / "sheets"
+    names = [f"train-0000000{step}{end}" for step in (2, 4) for end in ("-1.mp4", ".png")]
+    assert sorted(path.name for path in sheets.iterdir()) == ["before-1.mp4", *names]
+    kept = file.read(tmp_path / "shown" / "adapters" / "00000004.safetensors")
+    assert kept.aliases == {"艇": "boat"} and kept.triggers == ("boat",) and kept.base == "tiny"
+
+
+def test_what_is_held_out_is_held_out_by_whole_episodes(dataset, tiny, recipe, tmp_path):
+    tuned, _, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    assert tuned is None
+    tuned, _, _ = run(dataset, tiny, recipe, tmp_path / "run", resume=True)
+    learned = {one.clip.episode for one in tuned.ready.examples.shown}
+    held_out = {one.clip.episode for one in tuned.ready.held_out}
+    assert len(held_out) == 1 and len(learned) == 3 and not learned & held_out
+
+
+def test_gradients_that_are_not_finite_are_skipped_counted_and_rolled_back_from(
+    dataset, tiny, recipe, tmp_path, monkeypatch
+):
+    from piying.train import tune as module
+
+    original, poisoned = module.lesson, set(range(8, 14))
+
+    def lesson(*given, **options):
+        loss = original(*given, **options)
+        calls = iter(range(10**6))
+
+        def broken(model, example):
+            value, facts = loss(model, example)
+            return (value * torch.nan if next(calls) - 2 in poisoned else value), facts  # two calls are the trial's
+
+        return broken
+
+    monkeypatch.setattr(module, "lesson", lesson)
+    values = ("steps=20", "validate_every=1000", "held_out=0.0", "log_every=1")
+    tuned, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", *values)
+    assert tuned.learned.adapter().layers and all(
+        layer.up.isfinite().all() for layer in tuned.learned.adapter().layers.values()
+    )
+    counted = [line for line in heard if "gradients not finite" in line]
+    assert len(counted) == 6 and "gradients not finite 6" in counted[-1]
+    assert [line for line in counted if "weights of step" in line] == [counted[4]]
+    assert final(tmp_path / "run")["state/lost"].tolist() == [0, 6, 1]
+
+
+def test_a_folder_in_use_or_of_another_training_is_refused(dataset, tiny, recipe, tmp_path):
+    run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    with pytest.raises(UsageError, match="holds a training"):
+        run(dataset, tiny, recipe, tmp_path / "run")
+    with pytest.raises(UsageError, match="another recipe"):
+        run(dataset, tiny, recipe, tmp_path / "run", "seed=1", resume=True)
+    clips = (dataset / "clips.jsonl").read_text().replace("a red boat", "a boat")
+    (dataset / "clips.jsonl").write_text(clips)
+    with pytest.raises(UsageError, match="another dataset"):
+        run(dataset, tiny, recipe, tmp_path / "run", resume=True)
+    with pytest.raises(UsageError, match="holds no training"):
+        run(dataset, tiny, recipe, tmp_path / "new", resume=True)
+
+
+def test_clips_that_the_model_cannot_take_are_named_and_left_out(dataset, tiny, recipe, tmp_path):
+    lines = [json.loads(line) for line in (dataset / "clips.jsonl").read_text().splitlines()]
+    lines[0]["frames"], lines[1]["size"] = 5, [32, 40]
+    (dataset / "clips.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    _, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    assert "clip-0: left out, 5 frames, this model takes 8n+1" in heard
+    assert "clip-1: left out, 32x40 pixels, this model takes multiples of 16 and 16" in heard
+
+
+def test_a_recipe_is_checked(recipe):
+    for value, words in (("preserve=1.5", "a share"), ("steps=0", "at least 1"), ("frames=[10]", "8n\\+1")):
+        with pytest.raises(UsageError, match=words):
+            tuning.read(recipe, [value], "tiny")
+    with pytest.raises(UsageError, match="no base left"):
+        tuning.read(recipe, ["kind=full"], "tiny")
+    assert tuning.read(None, [], "cogvideox-2b").rank == 128
+    assert tuning.read(None, [], "nano").weighting == "flow"
+
+
+def test_every_export_is_read_again_and_does_what_the_trainer_does(dataset, tiny, recipe, tmp_path):
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", "steps=10", "optimizer.rate=0.05")
+    made = export(tuned, read, tmp_path / "run", whole=True)
+    folder = tmp_path / "run" / "adapter"
+    assert [one.path.name for one in made] == [
+        "pytorch_lora_weights.safetensors",
+        "kohya.safetensors",
+        "comfyui.safetensors",
+        "model",
+    ]
+    assert all(one.distance < 1e-5 for one in made)
+    given = torch.randn(1, 3, 32, 4, 6), torch.randn(1, 8, 24), torch.tensor([300])
+    merged = weights.load(tmp_path / "run" / "model").transformer
+    plain = weights.load(tiny).transformer
+    with torch.no_grad():
+        wanted = merged(*given)
+        for path in made[:3]:
+            with attach.attached(plain, attach.fit(plain, file.read(path.path))):
+                torch.testing.assert_close(plain(*given), wanted, rtol=1e-3, atol=1e-3)
+        assert (plain(*given) - wanted).abs().max() > 0.01
+    card = (folder / "README.md").read_text("utf-8")
+    assert "| boat | 艇 | fog |" in card and "Rank 2, alpha 4" in card and "| 10 |" in card
+    assert file.read(folder).aliases == {"艇": "boat"}
+
+
+def test_an_export_that_does_otherwise_is_refused_and_leaves_nothing(dataset, tiny, recipe, tmp_path, monkeypatch):
+    from piying.errors import PiyingError
+    from piying.train import export as module
+
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", "steps=10", "optimizer.rate=0.05")
+    original = module.file.read
+    monkeypatch.setattr(module.file, "read", lambda path: module.file.with_alpha(original(path), 40.0))
+    with pytest.raises(PiyingError, match="from what was trained"):
+        export(tuned, read, tmp_path / "run", whole=False)
+    assert not list((tmp_path / "run" / "adapter").iterdir())
+
+
+def test_a_full_training_leaves_a_model_that_loads(dataset, tiny, recipe, tmp_path):
+    values = ("kind=full", "preserve=0.0", "optimizer.ema=0.0")
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", *values)
+    (made,) = export(tuned, read, tmp_path / "run", whole=False)
+    assert made.distance == 0
+    moved = weights.load(made.path).transformer.state_dict()
+    untouched = weights.load(tiny).transformer.state_dict()
+    assert all((moved[name] - untouched[name]).abs().max() > 0 for name in untouched)
+
+
+def test_the_shipped_recipes_are_ones(recipe):
+    assert replace(tuning.read(tuning.CHARACTER, [], "nano"), seed=1).kind == "lora"
+    assert Path(tuning.CHARACTER).name == "character.toml"
