@@ -51,7 +51,7 @@ def examine() -> dict[str, Any]:
         "memory": budget.host(),
         "disk": {"folder": str(Path.cwd()), "free": shutil.disk_usage(Path.cwd()).free},
         "gpus": gpus(),
-        "device": device.best(),
+        "metal": "mps" in device.here(),
         "models": models(),
     }
 
@@ -119,7 +119,7 @@ def describe(report: dict[str, Any]) -> list[str]:
             f"GPU: {gpu['name']}, {gpu['total'] / GB:.1f} GB, {gpu['free'] / GB:.1f} GB free, "
             f"attention by {gpu['attention']}, {kernels}"
         )
-    if report["device"] == "mps":
+    if report["metal"]:
         lines.append("GPU: Apple's, by Metal, in main memory")
     elif not report["gpus"]:
         lines.append("GPU: none that torch can use")

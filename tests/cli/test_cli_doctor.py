@@ -16,6 +16,7 @@ def machine():
     return lambda memory, *gpus: {
         "memory": {"total": memory, "free": memory},
         "gpus": [{"name": f"card {number}", "total": free, "free": free} for number, free in enumerate(gpus)],
+        "metal": False,
     }
 
 
@@ -41,6 +42,8 @@ def test_a_card_is_said_with_what_runs_on_it(machine):
     report["gpus"][0] |= {"attention": "cuDNN", "triton": False}
     said = "GPU: card 0, 24.0 GB, 24.0 GB free, attention by cuDNN, no kernels in Triton"
     assert said in doctor.describe(report)
+    assert not [line for line in doctor.describe(report) if "Metal" in line]
+    assert "GPU: Apple's, by Metal, in main memory" in doctor.describe(report | {"gpus": [], "metal": True})
 
 
 def test_weights_are_counted_as_published():
