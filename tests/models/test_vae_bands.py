@@ -57,7 +57,7 @@ def test_decode_gives_the_pixels_of_diffusers(pair, batch, frames, band, twice):
 def test_encode_gives_the_moments_of_diffusers(pair, batch, frames, band):
     theirs, ours = pair
     pixels = torch.randn(batch, 3, frames, 48, 32)
-    moments = vae_bands.encode(ours.encoder, pixels, schedule(frames, FRAME_CHUNK), Plan(band))
+    moments = vae_bands.encode(ours.encoder, pixels, schedule(frames, FRAME_CHUNK), None, Plan(band))
     expected = theirs.encode(pixels).latent_dist.parameters
     assert error(moments, expected) < 1e-5
 
@@ -158,7 +158,7 @@ def test_what_lies_beside_the_card_comes_back_as_it_was(pair, monkeypatch, band,
     ]
     assert error(torch.cat(parts, dim=2), ours.decode(latents)) < 1e-5
     pixels = torch.randn(1, 3, 25, 48, 32)
-    encoded = vae_bands.encode(ours.encoder, pixels, schedule(25, FRAME_CHUNK), Plan(band, min(room, 100_000)))
+    encoded = vae_bands.encode(ours.encoder, pixels, schedule(25, FRAME_CHUNK), None, Plan(band, min(room, 100_000)))
     assert error(encoded[:, :4], ours.encode(pixels)[0]) < 1e-5
     assert ferries[0].loads and ferries[-1].loads
 
@@ -199,7 +199,7 @@ def test_a_call_takes_the_memory_that_was_said_before(monkeypatch, task, share):
         if task == "decode":
             vae_bands.decode(model.decoder, torch.randn(1, 4, 5, 8, 6), schedule(5, LATENT_CHUNK), None, chosen)
         else:
-            vae_bands.encode(model.encoder, torch.randn(1, 3, 17, *size), schedule(17, FRAME_CHUNK), chosen)
+            vae_bands.encode(model.encoder, torch.randn(1, 3, 17, *size), schedule(17, FRAME_CHUNK), None, chosen)
     assert live.most == pytest.approx(peak(call, limit), rel=0.1)
     assert (chosen == plan(call, None)) == (share == 1)
 
