@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Precision = Literal["float32", "float16", "bfloat16"]
+Weights = Literal["full", "int8", "fp8"]  # of the blocks' products: as they were trained, or of eight bits
+Speed = Literal["exact", "fast"]
 Sampler = Literal["ddim", "dpm"]
 GuidanceCurve = Literal["constant", "published", "smooth"]
 Task = Literal["text", "image", "ends"]  # from text alone, with the first image, with the first and the last

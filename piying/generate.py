@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from piying import chain, latents, resume, weights
+from piying import chain, latents, resume
 from piying import device as devices
 from piying.adapters import store
 from piying.adapters.adapter import Adapter
@@ -24,7 +24,7 @@ from piying.adapters.advice import advice
 from piying.adapters.rack import Rack
 from piying.chain import End
 from piying.checks import finite, memory, memory_or
-from piying.config import GuidanceCurve, Sampler
+from piying.config import GuidanceCurve, Sampler, Speed, Weights
 from piying.errors import UsageError
 from piying.memory.budget import Budget, parse
 from piying.memory.place import Place
@@ -38,6 +38,8 @@ from piying.sampling.schedule import add_noise, levels
 from piying.sampling.steps import STEPS, State
 from piying.video import Video, frames_at
 from piying.weights import Checkpoint
+from piying.weights import load as read
+from piying.weights import weigh
 
 
 def load(
@@ -47,6 +49,7 @@ def load(
     dtype: torch.dtype | None = None,
     memory: int | str = "auto",
     gpus: int = 1,
+    weights: Weights | None = None,
     say: Callable[[str], None] = warnings.warn,
 ) -> "Model":
     """A model by its name or folder, on the GPU where there is one, or on several GPUs that make each video together.
@@ -56,8 +59,9 @@ def load(
     is then planned, and what does not fit streams through the card from host memory, with the same result. "auto" is
     what is free when it is needed. `say` is told where memory runs out all the same and the plan changes. With `gpus` 2
     or 4 every further GPU has a process of its own until the model is closed, and holds the whole model; on
-    device="cpu" they are processes alone. Raises ModelMissing, PiyingError for broken weights, OutOfMemory, and
-    UsageError for a `memory` elsewhere, or where there are not so many GPUs.
+    device="cpu" they are processes alone. `weights` in eight bits, "int8" or "fp8", take half the memory and are
+    rounded; None takes them as they lie. Raises ModelMissing, PiyingError for broken weights, OutOfMemory, and
+    UsageError for a `memory` elsewhere, where there are not so many GPUs, or for `weights` that lie in other eight bits.
     """
     budget = parse(memory) if isinstance(memory, str) else memory
     if gpus != 1:
@@ -67,7 +71,7 @@ def load(
                 f"memory={memory}, gpus={gpus}: each of several GPUs holds the whole model; leave memory out"
             )
         with memory_or(f"model={name}: does not fit into the memory of {places[0]}; use a smaller model, e.g. nano"):
-            crew = Crew(places, partial(weights.load, name, dtype=dtype))
+            crew = Crew(places, partial(read, name, dtype=dtype, weights=weights))
             return Model(shared(crew), str(name), say=say, crew=crew)
     device = torch.device(device or devices.best())
     planned = device.type == "cuda"
@@ -76,8 +80,8 @@ def load(
     if device.type == "cpu":
         devices.set_threads()
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
-        dtype = dtype or devices.precision(*weights.weigh(name), device)
-        checkpoint = weights.load(name, device=device, dtype=dtype, waiting=planned)
+        dtype = dtype or devices.precision(*weigh(name), device)
+        checkpoint = read(name, device=device, dtype=dtype, waiting=planned, weights=weights)
     return Model(checkpoint, str(name), budget if planned else None, say)
 
 
@@ -124,6 +128,7 @@ class Model:
         size: tuple[int, int] | None = None,
         adapters: Sequence[str | AdapterUse] = (),
         adapters_merged: bool = False,
+        speed: Speed = "exact",
         on_step: Callable[[Progress], None] | None = None,
     ) -> Video:
         """A video of the prompt; see Request for the values. None leaves one to the model, and the seed to chance.
@@ -149,6 +154,7 @@ class Model:
             size=size,
             adapters=tuple(map(AdapterUse.model_validate, adapters)),
             adapters_merged=adapters_merged,
+            speed=speed,
         )
         return self.make(request, on_step=on_step)[0]
 
@@ -169,7 +175,9 @@ class Model:
 
         Raises UsageError where this model cannot take it, ModelMissing where an adapter is not here.
         """
-        config = self.checkpoint.config
+        config, weights = self.checkpoint.config, self.checkpoint.weights
+        if request.weights not in (None, weights):
+            raise UsageError(f"weights={request.weights}: {self.name} is loaded with {weights} ones; load it anew")
         if request.video and request.frames is None:
             held = sum(1 for _ in islice(frames_at(request.video, config.fps, config.size), config.frames))
             step = 8 * config.transformer.patch[0]
@@ -177,7 +185,7 @@ class Model:
         marked = tuple(
             use.model_copy(update={"sha256": store.find(use.source, use.sha256).sha256}) for use in request.adapters
         )
-        return resolve(request.model_copy(update={"model": self.name, "adapters": marked}), config)
+        return resolve(request.model_copy(update={"model": self.name, "weights": weights, "adapters": marked}), config)
 
     def given(self, request: FullRequest) -> Iterator[np.ndarray]:
         """The frames of the video that a request continues, uint8 [H W 3], in its size and pace; they come first."""
@@ -190,7 +198,7 @@ class Model:
         OutOfMemory and PiyingError while it runs.
         """
         full = [self.resolve(request) for request in requests]
-        shared = ("steps", "strength", "guidance", "guidance_curve", "sampler", "frames", "size", "clips", "seconds")
+        shared = ("steps", "strength", "guidance", "guidance_curve", "sampler", "frames", "size", "clips", "seconds", "speed")
         for name in shared:
             values = {getattr(request, name) for request in full}
             if len(values) != 1:

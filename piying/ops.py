@@ -3,12 +3,17 @@
 Shapes: B batch, L text tokens, T video tokens, N = L + T with the text first, H heads, D width.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from piying.kernels.attention import attend
 from piying.kernels.machine import serve
+
+NARROW = torch.float8_e4m3fn
+LEAST = 1e-12  # of a scale, which a row of zeros has too
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
@@ -127,6 +132,41 @@ def widen(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if half and not learns and not torch.compiler.is_compiling():
         return torch._addmm_activation(bias, x.flatten(0, -2), weight.T, use_gelu=True).unflatten(0, x.shape[:-1])
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
+
+
+class Narrow(NamedTuple):
+    """A matrix of eight bits: each value times the scale of its row."""
+
+    values: Tensor  # float8 (e4m3) [.. D]
+    scale: Tensor  # float32 [.. 1]
+
+
+def narrow(x: Tensor, *, gelu: bool = False) -> Narrow:
+    """x [.. D], or its GELU in the tanh form, with each row scaled so that its largest value is the largest of float8."""
+    if serve(x):
+        from piying.kernels import fp8
+
+        return Narrow(*fp8.narrow(x, LEAST, gelu=gelu))
+    x = F.gelu(x.float(), approximate="tanh") if gelu else x.float()
+    scale = (x.abs().amax(-1, keepdim=True) / torch.finfo(NARROW).max).clamp_min(LEAST)
+    return Narrow((x / scale).to(NARROW), scale)
+
+
+def narrow_product(x: Narrow, weight: Narrow, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """x W^T + b with both of eight bits. x [.. in], weight [out in], bias [out] -> [.. out] in a type.
+
+    On a card by its matrix units of that kind, which sum in float32, cut short, and round to bfloat16.
+    """
+    if not x.values.is_cuda:
+        y = F.linear(x.values.float(), weight.values.float()) * x.scale * weight.scale[:, 0]
+        return (y if bias is None else y + bias).to(dtype)
+    rows, scales = x.values.flatten(0, -2), x.scale.flatten(0, -2)
+    inside = bias if bias is not None and bias.dtype == torch.bfloat16 else None
+    y = torch._scaled_mm(
+        rows, weight.values.T, scales, weight.scale.T, inside, out_dtype=torch.bfloat16, use_fast_accum=True
+    )
+    y = y.unflatten(0, x.values.shape[:-1]).to(dtype)
+    return y if bias is None or inside is not None else y + bias
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, *, row_padding: int = 1) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from piying.config import GuidanceCurve, ModelConfig, Sampler, Task
+from piying.config import GuidanceCurve, ModelConfig, Sampler, Speed, Task, Weights
 from piying.errors import UsageError
 
 _STRENGTH = 0.8  # of a video made anew, where it is left open
@@ -67,6 +67,8 @@ class Request(BaseModel):
     frames: int | None = None  # of a clip
     size: tuple[int, int] | None = None  # height, width in pixels
     model: str = "nano"  # a name or a folder
+    weights: Weights | None = None  # full, or quantised to eight bits: less memory, and rounded
+    speed: Speed = "exact"  # fast: not the same video, but like it (see sampling/reuse.py)
     adapters: tuple[AdapterUse, ...] = ()
     adapters_merged: bool = False  # folded into the weights: faster, and rounded to their precision
 

@@ -6,14 +6,14 @@ from piying.adapters.adapter import Adapter
 from piying.prompts.aliases import substitute
 
 
-def advice(source: str, adapter: Adapter, prompt: str, base: str, base_sha256: Callable[[], str]) -> list[str]:
+def advice(source: str, adapter: Adapter, prompt: str, base: str, base_sha256: Callable[[], str | None]) -> list[str]:
     """Lines on one adapter: what was assumed, whether it was trained on another base, which word the prompt lacks."""
     lines = []
     if adapter.assumed:
         lines.append(f"{source}: {ASSUMED.format(adapter.assumed)}")
     if adapter.base and adapter.base != base:
         lines.append(f"{source}: trained for {adapter.base}, not for {base}; it fits, but may do something else")
-    elif adapter.base_sha256 and adapter.base_sha256 != base_sha256():
+    elif adapter.base_sha256 and base_sha256() not in (None, adapter.base_sha256):
         lines.append(f"{source}: trained on other weights of {base} than these; it may do something else")
     heard = substitute(prompt, adapter.aliases).lower()
     if adapter.triggers and not any(trigger.lower() in heard for trigger in adapter.triggers):

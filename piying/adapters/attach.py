@@ -76,7 +76,7 @@ def create(
             down = torch.empty(rank, *inputs).uniform_(-bound, bound, generator=dice)
             layer = Layer(down, torch.zeros(outputs, rank, *(1 for _ in inputs[1:])), float(alpha))
             if dora:
-                layer = replace(layer, magnitude=row_norms(module.weight, layer).cpu())
+                layer = replace(layer, magnitude=row_norms(module.matrix(torch.float32), layer).cpu())
             layers[name] = layer
     return Adapter(layers, base_sha256=fingerprint(transformer))
 

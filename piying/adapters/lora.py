@@ -18,7 +18,7 @@ class LoRA(nn.Module):
     def __init__(self, layer: Layer, base: Linear, *, device: torch.device, trainable: bool) -> None:
         super().__init__()
         self.alpha, self.scale = layer.alpha, layer.scale
-        dtype = torch.float32 if trainable else base.weight.dtype
+        dtype = torch.float32 if trainable else base.dtype
         self.down = nn.Parameter(layer.down.to(device, dtype, copy=True), requires_grad=trainable)
         self.up = nn.Parameter(layer.up.to(device, dtype, copy=True), requires_grad=trainable)
         self.magnitude: nn.Parameter | None = None
@@ -28,7 +28,7 @@ class LoRA(nn.Module):
             magnitude = layer.magnitude.to(device, torch.float32, copy=True)
             self.magnitude = nn.Parameter(magnitude, requires_grad=trainable)
             if not trainable:
-                self.gain = magnitude / row_norms(base.weight.to(device), layer)
+                self.gain = magnitude / row_norms(base.matrix(torch.float32).to(device), layer)
         # A tensor and not a number: compiled code need not be made anew for another strength.
         self.strength: Tensor
         self.register_buffer("strength", torch.ones((), device=device), persistent=False)
@@ -56,7 +56,7 @@ class LoRA(nn.Module):
         if self.gain is not None:
             return self.gain
         assert self.magnitude is not None
-        return self.magnitude / row_norms(base.weight, Layer(self.down, self.up, self.alpha))
+        return self.magnitude / row_norms(base.matrix(torch.float32), Layer(self.down, self.up, self.alpha))
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ def merge(transformer: Transformer, adapters: Iterable[tuple[Adapter, float]]) -
     modules, device = linears(transformer), transformer.proj_out.weight.device
     names = sorted({name for adapter, _ in adapters for name in adapter.layers})
     for name in names:
-        if not modules[name].weight.is_floating_point():
+        if modules[name].weight_scale is not None:
             raise PiyingError(f"{name} is quantised; use the adapter live")
     originals = {name: modules[name].weight.detach().to("cpu", copy=True) for name in names}
     merged = Merged(transformer, originals)

@@ -8,7 +8,7 @@ import torch
 
 from piying.adapters import file
 from piying.adapters.adapter import Adapter
-from piying.adapters.attach import Fitted, attached, check, fingerprint, fit
+from piying.adapters.attach import Fitted, attached, check, fingerprint, fit, linears
 from piying.adapters.merge import Merged, merge
 from piying.adapters.store import Found
 from piying.errors import PiyingError
@@ -38,9 +38,11 @@ class Rack:
         return self._adapters[found.sha256]
 
     @cached_property
-    def base_sha256(self) -> str:
-        """The fingerprint of the transformer without adapters."""
+    def base_sha256(self) -> str | None:
+        """The fingerprint of the transformer without adapters; quantised weights do not tell it."""
         self._unmerge()
+        if any(layer.weight_scale is not None for layer in linears(self._transformer).values()):
+            return None
         return fingerprint(self._transformer)
 
     @contextmanager

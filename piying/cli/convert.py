@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from piying.cli import terminal
+from piying.cli.generate import Weights
 from piying.errors import UsageError
 
 
@@ -15,12 +16,15 @@ def convert(
     base: Annotated[
         str | None, typer.Option(help="The model that gives the configuration and what the files lack.")
     ] = None,
+    to: Annotated[
+        Weights | None, typer.Option(help="Eight bits take half the space, and only Piying reads them.")
+    ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read .pt and .bin files; tensors alone, nothing in them is run.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Turn SAT's checkpoints or single files into a folder that Piying and diffusers read."""
+    """Turn SAT's checkpoints, single files or a folder into a folder that Piying and diffusers read."""
     from piying.weights import checkpoint, loose
 
     if any(source.exists() and out.exists() and source.samefile(out) for source in sources):
@@ -32,7 +36,8 @@ def convert(
         checkpoint.open_source(folders[0]) if folders else loose.open_files(sources, base, allow_pickle=allow_pickle)
     )
     terminal.say(f"converting {source.config.name}")
-    checkpoint.convert(source, out)
+    kept = to.value if to else source.weights
+    checkpoint.convert(source, out, kept)
     if as_json:
         origins = {"transformer": source.transformer, "vae": source.vae, "text encoder": source.text}
         terminal.answer(
@@ -40,8 +45,10 @@ def convert(
                 "model": str(out),
                 "name": source.config.name,
                 "precision": source.config.precision,
+                "weights": kept,
                 "from": {name: str(part.origin) for name, part in origins.items()},
             }
         )
     else:
-        typer.echo(f"{out}: {source.config.name} in {source.config.precision}")
+        types = [source.config.precision] if kept == "full" else [kept, source.config.precision]
+        typer.echo(f"{out}: {source.config.name} in {' and '.join(types)}")

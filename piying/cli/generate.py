@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
 
     from piying.generate import Model
     from piying.request import FullRequest, Request
+
+
+class Weights(StrEnum):
+    full = "full"
+    int8 = "int8"
+    fp8 = "fp8"
+
+
+class Speed(StrEnum):
+    exact = "exact"
+    fast = "fast"
+
 
 Memory = Annotated[str, typer.Option(metavar="SIZE", help="What it may take of the GPU, e.g. 8GB; auto: what is free.")]
 
@@ -66,6 +79,8 @@ def generate(
     enhancer: Enhancer = None,
     enhancer_model: EnhancerModel = None,
     memory: Memory = "auto",
+    weights: Annotated[Weights | None, typer.Option(help="In eight bits they take half the memory.")] = None,
+    speed: Annotated[Speed | None, typer.Option(help="fast is not the same video, but like it.")] = None,
     out: Annotated[Path | None, typer.Option(help="An MP4; else a new name from the prompt.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Show each step in a PNG beside the video.")] = False,
     save_every: Annotated[
@@ -100,6 +115,8 @@ def generate(
         "model": model,
         "adapters": adapter or None,
         "adapters_merged": merge_adapters or None,
+        "weights": weights and weights.value,
+        "speed": speed and speed.value,
     }
     told = {name: value for name, value in told.items() if value is not None}
     wanted = Wanted(style, mood, camera, glossary, enhance, enhancer, enhancer_model)
@@ -193,7 +210,7 @@ def make(
     import piying
 
     terminal.say(f"loading {request.model}")
-    model = piying.load(request.model, memory=memory, gpus=gpus, say=terminal.say)
+    model = piying.load(request.model, memory=memory, gpus=gpus, weights=request.weights, say=terminal.say)
     for line in model.advice(request):
         terminal.say(line)
     warn_of_unknown_words(request, model)

@@ -38,3 +38,20 @@ def works(index: int) -> bool:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         log.warning("Triton does not run here, so plain PyTorch takes its place and steps take longer: %s", reason)
         return False
+
+
+@cache
+def multiplies_narrow(index: int) -> bool:
+    """Whether the GPU of this index multiplies float8 with a scale for each row, found out by doing it; says so where it
+    should and does not."""
+    if torch.cuda.get_device_capability(index) < (8, 9):
+        return False
+    try:
+        device = torch.device("cuda", index)
+        ones, scale = torch.ones(32, 32, device=device).to(torch.float8_e4m3fn), torch.full((32, 1), 0.5, device=device)
+        product = torch._scaled_mm(ones, ones.T, scale, scale.T, out_dtype=torch.bfloat16, use_fast_accum=True)
+        return bool(product.eq(8).all())
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        log.warning("products of eight bits do not run here, so sixteen take their place: %s", reason)
+        return False

@@ -8,20 +8,22 @@ checked against models/transformer.py and ops.py.
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from piying.config import ModelConfig
+from piying.config import ModelConfig, Weights
 from piying.memory.calibration import WORKSPACE
 from piying.memory.stream import layout
 from piying.memory.tables import ADAPTIVE
-from piying.models import vae_memory
-from piying.models.linear import Linear
+from piying.models import quant, vae_memory
 from piying.models.text import OVERFLOWS, TextEncoder
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
 from piying.request import FullRequest
+
+Module = TypeVar("Module", bound=nn.Module)
 
 # A block at its fattest, in units for each row that it works on. It begins with what its caller holds, 1.
 FEED_FORWARD = {
@@ -36,13 +38,13 @@ ATTENTION = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """The bytes of one request's stages. `weight_bytes`: of a weight in the blocks' products, where quantised."""
+    """The bytes of one request's stages."""
 
     config: ModelConfig
     request: FullRequest
     videos: int  # that are made together
     dtype: torch.dtype
-    weight_bytes: float | None = None
+    weights: Weights = "full"
     fused: bool = True  # whether the kernels of GPUs run
 
     @property
@@ -75,12 +77,17 @@ class Sizes:
     def _transformer(self) -> Transformer:
         """One block of it: all are alike."""
         with torch.device("meta"):
-            return Transformer(replace(self.config.transformer, layers=1)).to(self.dtype)
+            return self._prepared(Transformer(replace(self.config.transformer, layers=1)).to(self.dtype))
 
     @cached_property
     def _text(self) -> TextEncoder:
         with torch.device("meta"):
-            return TextEncoder(replace(self.config.text, layers=1)).to(self.dtype)
+            return self._prepared(TextEncoder(replace(self.config.text, layers=1)).to(self.dtype))
+
+    def _prepared(self, module: Module) -> Module:
+        if self.weights != "full":
+            quant.prepare(module, self.weights)
+        return module
 
     @cached_property
     def vae(self) -> int:
@@ -102,16 +109,7 @@ class Sizes:
     @cached_property
     def block(self) -> int:
         """One block of the transformer as it comes to the card."""
-        block = self._transformer.transformer_blocks[0]
-        size = layout(block, ADAPTIVE).size
-        if self.weight_bytes is None:
-            return size
-        products = sum(
-            module.weight.numel()
-            for name, module in block.named_modules()
-            if isinstance(module, Linear) and name not in ADAPTIVE
-        )
-        return size - round(products * (self.dtype.itemsize - self.weight_bytes))
+        return layout(self._transformer.transformer_blocks[0], ADAPTIVE).size
 
     @property
     def blocks(self) -> int:
@@ -145,7 +143,12 @@ class Sizes:
         distances, as made and as attention wants them."""
         config, tokens = self.config.text, self.config.transformer.text_tokens
         row = tokens * (config.width * (4 + 4 + self.dtype.itemsize) + 3 * config.ff_width * self.dtype.itemsize)
-        return self.rows * row + 2 * config.heads * tokens**2 * self.dtype.itemsize
+        biases = 2 * config.heads * tokens**2 * self.dtype.itemsize
+        return self.rows * row + biases + self._plain(config.ff_width * config.width)
+
+    def _plain(self, numbers: int) -> int:
+        """The largest matrix of a block in the type of the model, where quantised weights become one for its product."""
+        return 0 if self.weights == "full" else numbers * self.dtype.itemsize
 
     @property
     def inputs(self) -> int:
@@ -161,6 +164,7 @@ class Sizes:
         unit = self.tokens * config.width * itemsize
         fattest = max(FEED_FORWARD[self.fused], ATTENTION[self.fused or config.positions != "sincos"])
         working = unit * (fattest + self.rows - 1 if apart else fattest * self.rows)
+        working += self._plain(4 * config.width**2)
         if config.positions == "sincos":
             positions = self.video_tokens * config.width * itemsize
         else:

@@ -58,7 +58,10 @@ class Place:
         config, memory, device = self.checkpoint.config, self._memory, self.checkpoint.device
         if memory == "auto":
             memory = budget.card(str(device), self._on_card())
-        sizes = Sizes(config, requests[0], len(requests), self.checkpoint.dtype, fused=device.type == "cuda")
+        checkpoint = self.checkpoint
+        sizes = Sizes(
+            config, requests[0], len(requests), checkpoint.dtype, checkpoint.weights, fused=device.type == "cuda"
+        )
         found = next(rungs(sizes, memory), None)
         if found is None:
             raise OutOfMemory(too_small(sizes, memory))

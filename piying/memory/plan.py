@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from piying.config import ModelConfig
+from piying.config import ModelConfig, Weights
 from piying.errors import OutOfMemory
 from piying.memory.budget import said
 from piying.memory.calibration import CONTEXT, H200, SLACK, WORKSPACE, Rates
@@ -98,16 +98,16 @@ def plan(
     *,
     videos: int = 1,
     dtype: torch.dtype | None = None,
-    weight_bytes: float | None = None,
+    weights: Weights = "full",
     fused: bool = True,
     rates: Rates = H200,
 ) -> Plan:
     """The fastest plan within `memory` bytes of a card, CUDA's own share included.
 
-    `videos` are made together; `weight_bytes` is that of a weight in the blocks' products where these are quantised.
+    `videos` are made together; `weights` may be of eight bits.
     Raises OutOfMemory, with what it takes at least, where none fits.
     """
-    sizes = Sizes(config, request, videos, dtype or getattr(torch, config.precision), weight_bytes, fused)
+    sizes = Sizes(config, request, videos, dtype or getattr(torch, config.precision), weights, fused)
     found = next(rungs(sizes, memory, rates), None)
     if found is None:
         raise OutOfMemory(too_small(sizes, memory))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from piying import ops
 from piying.config import TextConfig
 from piying.errors import ModelMissing, PiyingError
+from piying.models.linear import Linear
 
 PAD, END = 0, 1
 OVERFLOWS = "ff.out.weight"  # parameters that end so are kept in float32 where the others are in float16
@@ -89,10 +90,10 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = config.heads
         inner = config.heads * config.head_width
-        self.q = nn.Linear(config.width, inner, bias=False)
-        self.k = nn.Linear(config.width, inner, bias=False)
-        self.v = nn.Linear(config.width, inner, bias=False)
-        self.out = nn.Linear(inner, config.width, bias=False)
+        self.q = Linear(config.width, inner, bias=False)
+        self.k = Linear(config.width, inner, bias=False)
+        self.v = Linear(config.width, inner, bias=False)
+        self.out = Linear(inner, config.width, bias=False)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         q, k, v = (to(x).unflatten(-1, (self.heads, -1)) for to in (self.q, self.k, self.v))  # [B L H D]
@@ -104,13 +105,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.width, config.ff_width, bias=False)
-        self.value = nn.Linear(config.width, config.ff_width, bias=False)
-        self.out = nn.Linear(config.ff_width, config.width, bias=False)
+        self.gate = Linear(config.width, config.ff_width, bias=False)
+        self.value = Linear(config.width, config.ff_width, bias=False)
+        self.out = Linear(config.ff_width, config.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.gate(x), approximate="tanh") * self.value(x)
-        return self.out(x.to(self.out.weight.dtype))  # float16 overflows here: `out` then stays in float32
+        return self.out(x.to(self.out.dtype))  # float16 overflows here: `out` then stays in float32
 
 
 def _table(rows: int, width: int) -> nn.Embedding:

@@ -262,7 +262,9 @@ class Attention(nn.Module):
         self.to_out = nn.ModuleList([Linear(config.width, config.width)])
 
     def forward(self, x: Tensor, turns: Tensor | None) -> Tensor:
-        q, k, v = (to(x).unflatten(-1, (self.heads, -1)) for to in (self.to_q, self.to_k, self.to_v))  # [B N H D]
+        narrowed = ops.narrow(x) if self.to_q.narrow else None
+        products = (to(x, narrowed) for to in (self.to_q, self.to_k, self.to_v))
+        q, k, v = (y.unflatten(-1, (self.heads, -1)) for y in products)  # [B N H D]
         q, k = ops.place_heads(q, k, self.norm_q, self.norm_k, turns)
         return self.to_out[0](self.attend(q, k, v).flatten(2))
 
@@ -278,6 +280,10 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        widening, back = self.net[0], self.net[2]
+        if back.narrow and not back.changes:  # GELU and the change to eight bits in one pass
+            wide = widening.proj(x)
+            return back(wide, ops.narrow(wide, gelu=True))
         return self.net(x)
 
 
@@ -289,9 +295,9 @@ class Widening(nn.Module):
         self.proj = Linear(width, wide)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.proj.changes or self.proj.weight.dtype != x.dtype:  # what adapters add comes before GELU
+        if self.proj.changes or self.proj.narrow or self.proj.dtype != x.dtype:  # what adapters add comes before GELU
             return F.gelu(self.proj(x), approximate="tanh")
-        return ops.widen(x, self.proj.weight, self.proj.bias)
+        return ops.widen(x, self.proj.matrix(x.dtype), self.proj.bias)
 
 
 def _patches(x: Tensor, patch: tuple[int, int, int]) -> Tensor:

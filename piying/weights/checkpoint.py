@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 
-from piying.config import ModelConfig
+from piying.config import ModelConfig, Weights
 from piying.errors import PiyingError, UsageError
 from piying.models.text import OVERFLOWS, TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
@@ -36,6 +36,7 @@ class Checkpoint:
     text: TextEncoder
     tokenizer: Tokenizer
     words: dict[str, list[str]] | None = None
+    weights: Weights = "full"
 
     @property
     def device(self) -> torch.device:
@@ -52,6 +53,7 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     waiting: bool = False,
+    weights: Weights | None = None,
 ) -> Checkpoint:
     """Reads a checkpoint, ready to generate (evaluation mode, no gradients).
 
@@ -59,10 +61,11 @@ def load(
     the rest from the member that it belongs to. `dtype` is the precision that the configuration names where not given.
     Weights stay memory-mapped where they need no change, and else go to `device` one tensor after the other. With
     `waiting` only the small parts of the transformer go there; its blocks, the autoencoder and the text encoder stay in
-    the file until they are moved (see memory/place.py), and their values are not looked at.
+    the file until they are moved (see memory/place.py), and their values are not looked at. `weights` quantises them
+    while they are read (see models/quant.py); None takes them as they lie.
 
     Raises ModelMissing where there is no model, PiyingError where it is broken or not of the family, UsageError for a
-    `dtype` that it does not run in.
+    `dtype` that it does not run in and for `weights` that lie quantised in another way.
     """
     source = open_source(store.find(name_or_path))
     dtype = dtype or getattr(torch, source.config.precision)
@@ -70,6 +73,7 @@ def load(
         raise UsageError(f"dtype=float16: {source.config.name} overflows in it and gives black videos; use bfloat16")
     tokenizer = Tokenizer.read(source.tokenizer)
     source.check()
+    source = source.quantised(weights)
     modules = []
     for _, module, part, names in source.parts():
         safe.fill(
@@ -91,6 +95,7 @@ def load(
         cast(TextEncoder, text),
         tokenizer,
         source.words,
+        source.weights,
     )
 
 
@@ -99,19 +104,21 @@ def open_source(path: Path) -> Source:
     return loose.open_files([path]) if path.is_file() else open_folder(path)
 
 
-def convert(source: Source, folder: Path) -> None:
-    """Writes a model that lies elsewhere as a folder, in the precision that its member was trained in.
+def convert(source: Source, folder: Path, weights: Weights | None = None) -> None:
+    """Writes a model that lies elsewhere as a folder, in the precision that its member was trained in, or quantised.
 
     No more than one shard is in memory. The folder appears whole or not at all. Raises PiyingError as `load` and `save`
     do.
     """
     tokenizer = Tokenizer.read(source.tokenizer)
     source.check()
+    source = source.quantised(weights)
     dtype = getattr(torch, source.config.precision)
     parts = source.parts()
-    room = sum(tensor.numel() for _, module, _, _ in parts for tensor in module.state_dict().values()) * dtype.itemsize
+    stored = [stored for _, _, part, _ in parts for stored in part.tensors.values()]
+    room = sum(prod(tensor.shape) * tensor.kept_in(dtype).itemsize for tensor in stored)
     with whole(folder, room) as partial:
-        _write_small(source.config, source.words, tokenizer, partial)
+        _write_small(source.config, source.words, tokenizer, partial, source.weights)
         for name, _, part, _ in parts:
             safe.rewrite(part.tensors, partial / name, PARTS[name], _SHARD, dtype)
 
@@ -138,14 +145,16 @@ def save(
     The folder appears whole or not at all; a model that stood there is replaced. Raises PiyingError where the folder
     cannot be written or holds something else.
     """
-    names = t5.names(checkpoint.config.text)
+    names = t5.names(checkpoint.config.text, scales=checkpoint.weights != "full")
     with whole(folder, 0) as partial:
-        _write_small(checkpoint.config, checkpoint.words, checkpoint.tokenizer, partial)
+        _write_small(checkpoint.config, checkpoint.words, checkpoint.tokenizer, partial, checkpoint.weights)
         for (part, stem), module in zip(
             PARTS.items(), (checkpoint.transformer, checkpoint.vae, checkpoint.text), strict=True
         ):
             tensors = {
-                names.get(name, name) if module is checkpoint.text else name: tensor.to(dtype)
+                names.get(name, name) if module is checkpoint.text else name: (
+                    tensor if tensor.dtype.itemsize == 1 else tensor.to(dtype)
+                )
                 for name, tensor in module.state_dict().items()
             }
             safe.write(tensors, partial / part, stem, shard_bytes)
@@ -177,10 +186,12 @@ def whole(folder: Path, room: int) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write_small(config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: Tokenizer, folder: Path) -> None:
+def _write_small(
+    config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: Tokenizer, folder: Path, weights: Weights
+) -> None:
     """All but the weights."""
     kind = "PreTrainedTokenizerFast" if "tokenizer.json" in tokenizer.files else "T5Tokenizer"
-    diffusers_layout.write(config, words, kind, folder)
+    diffusers_layout.write(config, words, kind, folder, weights)
     (folder / "tokenizer").mkdir()
     for name, content in tokenizer.files.items():
         (folder / "tokenizer" / name).write_bytes(content)

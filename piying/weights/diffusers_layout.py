@@ -17,12 +17,14 @@ from piying.config import (
     Sampler,
     Task,
     TransformerConfig,
+    Weights,
 )
 from piying.errors import PiyingError
 from piying.weights import part_json, safe
 from piying.weights.part_json import JSON, is_count, read_json
 
 PARTS = {"transformer": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}  # stems
+QUANTISED = ("transformer", "text_encoder")
 _PIPELINES = ("CogVideoXPipeline", "CogVideoXImageToVideoPipeline", "CogVideoXVideoToVideoPipeline")
 
 # What piying.json keeps of a configuration, and what each value must be.
@@ -69,7 +71,17 @@ def read(folder: Path) -> tuple[ModelConfig, dict[str, list[str]] | None]:
     return replace(config, **_told(own, told)), told.get("words")
 
 
-def write(config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: str, folder: Path) -> None:
+def read_weights(folder: Path) -> Weights:
+    """How the weights of a folder are kept. Raises PiyingError where transformer and text encoder differ in that."""
+    transformer, text = (part_json.read_weights(folder / part / "config.json") for part in QUANTISED)
+    if transformer != text:
+        raise PiyingError(f"{folder}: {transformer} weights in the transformer, {text} in the text encoder; convert both")
+    return transformer
+
+
+def write(
+    config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: str, folder: Path, weights: Weights
+) -> None:
     """Every JSON file of a diffusers folder but the tokenizer's own, whose class is named, and piying.json."""
     pipeline = "CogVideoXPipeline"
     if config.transformer.in_channels > config.transformer.out_channels:
@@ -89,9 +101,9 @@ def write(config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: st
     for path, values in {
         "model_index.json": index,
         "piying.json": told,
-        "transformer/config.json": part_json.transformer_json(config.transformer),
+        "transformer/config.json": part_json.transformer_json(config.transformer, weights),
         "vae/config.json": part_json.vae_json(config.vae, config.size),
-        "text_encoder/config.json": part_json.text_json(config.text),
+        "text_encoder/config.json": part_json.text_json(config.text, weights),
         "scheduler/scheduler_config.json": part_json.schedule_json(config.schedule, scheduler),
     }.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,10 @@ def _complete(found: _Found, base: str | Path | None) -> Source:
 
 def _open_base(base: str | Path, found: _Found) -> Source:
     try:
-        return open_folder(store.find(base))
+        source = open_folder(store.find(base))
+        if source.weights != "full":
+            raise UsageError(f"base={base}: holds {source.weights} weights; name one that holds full ones")
+        return source
     except PiyingError as error:
         names = {"transformer": "the transformer", "vae": "the autoencoder", "text": "the text encoder"}
         lacking = [name for part, name in names.items() if part not in found.parts]

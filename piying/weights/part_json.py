@@ -7,12 +7,14 @@ model and is refused.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from piying.config import ScheduleConfig, TextConfig, TransformerConfig, VAEConfig
+from piying.config import ScheduleConfig, TextConfig, TransformerConfig, VAEConfig, Weights
 from piying.errors import ModelMissing, PiyingError
 
 JSON = dict[str, Any]
+
+_METHOD = "piying"  # of quantising, as a name that no other library knows
 
 _TRANSFORMER = {
     "_class_name": "CogVideoXTransformer3DModel",
@@ -94,10 +96,11 @@ _SCHEDULE_NUMBERS = {
 _SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
 
-def transformer_json(config: TransformerConfig) -> JSON:
+def transformer_json(config: TransformerConfig, weights: Weights = "full") -> JSON:
     time, height, _ = config.patch
     return {
         **_TRANSFORMER,
+        **_quantisation_json(weights),
         **{theirs: getattr(config, ours) for ours, theirs in _TRANSFORMER_NUMBERS.items()},
         "ofs_embed_dim": config.ofs_width,
         "patch_bias": time == 1,  # as published; the reference reads it for 1.0 alone
@@ -123,9 +126,10 @@ def vae_json(config: VAEConfig, size: tuple[int, int]) -> JSON:
     }
 
 
-def text_json(config: TextConfig) -> JSON:
+def text_json(config: TextConfig, weights: Weights = "full") -> JSON:
     return {
         **_TEXT,
+        **_quantisation_json(weights),
         **{theirs: getattr(config, ours) for ours, theirs in _TEXT_NUMBERS.items()},
         "tie_word_embeddings": False,
     }
@@ -178,6 +182,22 @@ def read_schedule(path: Path) -> ScheduleConfig:
     if (name := sheet.values.get("_class_name")) not in _SCHEDULERS:
         raise PiyingError(f"{path}: the scheduler {name} is not supported; use one of {', '.join(_SCHEDULERS)}")
     return ScheduleConfig(**sheet.numbers(ScheduleConfig, _SCHEDULE_NUMBERS))
+
+
+def read_weights(path: Path) -> Weights:
+    """How a part's weights are kept. Raises PiyingError for a way that is not ours."""
+    mark = read_json(path).get("quantization_config")
+    if mark is None:
+        return "full"
+    method, weights = (mark.get("quant_method"), mark.get("weights")) if isinstance(mark, dict) else (mark, None)
+    if method != _METHOD or weights not in get_args(Weights):
+        raise PiyingError(f"{path}: weights quantised by {method!r}; take full ones and `piying convert --to int8`")
+    return weights
+
+
+def _quantisation_json(weights: Weights) -> JSON:
+    """The mark by which diffusers refuses what it would misread."""
+    return {} if weights == "full" else {"quantization_config": {"quant_method": _METHOD, "weights": weights}}
 
 
 def is_count(value: object) -> bool:

@@ -29,6 +29,7 @@ _FLOATS = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+_QUANTISED = {"I8": torch.int8}  # where a folder is marked as such
 _INTEGERS = {"I64": torch.int64, "I32": torch.int32}  # of single numbers alone: kohya's alpha may be one
 
 
@@ -41,6 +42,7 @@ class Stored:
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    quantised: bool = False  # keeps its type: its values mean something only together with scales
 
     @property
     def nbytes(self) -> int:
@@ -48,14 +50,18 @@ class Stored:
 
     def lie(self, dtype: torch.dtype) -> Tensor:
         """The tensor in host memory in a precision: still memory-mapped where that is the file's, and not looked at."""
-        return self.read().to(dtype)
+        return self.read().to(self.kept_in(dtype))
+
+    def kept_in(self, dtype: torch.dtype) -> torch.dtype:
+        """The type that it has in a model of some precision."""
+        return self.dtype if self.quantised else dtype
 
     def take(self, device: str | torch.device, dtype: torch.dtype) -> Tensor:
         """The tensor on a device in a precision. Raises PiyingError where a value is not finite there.
 
         It travels in the file's precision and is cast where it arrives, so no copy stays in main memory.
         """
-        tensor = self.read().to(device).to(dtype)
+        tensor = self.read().to(device).to(self.kept_in(dtype))
         seen = tensor.float() if tensor.dtype.itemsize == 1 else tensor  # eight bits know no order
         if not tensor.numel() or torch.stack(seen.aminmax()).isfinite().all():
             return tensor
@@ -87,7 +93,7 @@ def fill(
     wanted = check(module, tensors, origin, names)
 
     def placed(name: str, stored: Stored) -> Tensor:
-        wide = float32 is not None and name.endswith(float32)
+        wide = float32 is not None and name.removesuffix("_scale").endswith(float32)
         if waiting is not None and name.startswith(waiting):
             return stored.lie(torch.float32 if wide and stored.dtype != torch.float16 else dtype)
         return stored.take(device, torch.float32 if wide else dtype)
@@ -101,7 +107,8 @@ def check(
     module: nn.Module, tensors: Mapping[str, Stored], origin: Path, names: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Published name -> parameter, for tensors that are exactly those of the module. Raises PiyingError as `fill`."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    tensors_wanted = module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors_wanted.items()}
     wanted = {(names or {}).get(name, name): name for name in shapes}
     for published in wanted:
         if published not in tensors:
@@ -112,31 +119,35 @@ def check(
         shape = shapes[wanted[published]]
         if stored.shape != shape:
             raise PiyingError(f"{stored.path}: {stored.name} has the shape {stored.shape}; the config says {shape}")
+        kind = tensors_wanted[wanted[published]].dtype
+        if kind.itemsize == 1 and kind != stored.dtype:
+            raise PiyingError(f"{stored.path}: {stored.name} is {stored.dtype}; the config says {kind}")
     return wanted
 
 
-def locate(folder: Path, stem: str) -> dict[str, Stored]:
-    """The tensors of folder/stem.safetensors, or of the shards in its index.
+def locate(folder: Path, stem: str, *, quantised: bool = False) -> dict[str, Stored]:
+    """The tensors of folder/stem.safetensors, or of the shards in its index; those with scales keep their type where
+    they are `quantised`.
 
     Raises ModelMissing where a file is not there, and otherwise as `contents`.
     """
     single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
     if single.is_file():
-        return contents(single)
+        return contents(single, quantised=quantised)
     if not index.is_file():
         pickled = next((path for path in sorted(folder.glob("*")) if path.suffix in PICKLES), None)
         instead = f"; {pickled.name} is a pickle, which may run code: see `piying convert`" if pickled else ""
         raise ModelMissing(f"{folder}: {single.name} is missing{instead}")
     tensors: dict[str, Stored] = {}
     for path in shards(index):
-        for name, stored in contents(path).items():
+        for name, stored in contents(path, quantised=quantised).items():
             if name in tensors:
                 raise PiyingError(f"{path}: the tensor {name} is in {tensors[name].path.name} as well; fetch it again")
             tensors[name] = stored
     return tensors
 
 
-def contents(path: Path) -> dict[str, Stored]:
+def contents(path: Path, *, quantised: bool = False) -> dict[str, Stored]:
     """The tensors of one file by their names; only its header is read.
 
     Raises ModelMissing where there is no file, and PiyingError for one that is cut off, is a pickle, or has a header
@@ -147,10 +158,12 @@ def contents(path: Path) -> dict[str, Stored]:
     for name in file.keys():  # noqa: SIM118 (a handle, not a dict)
         header = file.get_slice(name)
         shape = tuple(header.get_shape())
-        known = _FLOATS if shape else _FLOATS | _INTEGERS
+        known = _FLOATS | (_QUANTISED if quantised else {}) | ({} if shape else _INTEGERS)
         if header.get_dtype() not in known:
             raise PiyingError(f"{path}: {name} is of type {header.get_dtype()}: no finite numbers, so no weights")
-        tensors[name] = Stored(path, name, shape, known[header.get_dtype()], partial(file.get_tensor, name))
+        dtype = known[header.get_dtype()]
+        own = quantised and dtype.itemsize == 1
+        tensors[name] = Stored(path, name, shape, dtype, partial(file.get_tensor, name), own)
     return tensors
 
 
@@ -181,7 +194,7 @@ def write(tensors: Mapping[str, Tensor], folder: Path, stem: str, shard_bytes: i
 
 def rewrite(tensors: Mapping[str, Stored], folder: Path, stem: str, shard_bytes: int, dtype: torch.dtype) -> None:
     """The same from files, in a precision: no more than one shard is in memory. Raises PiyingError as `Stored.take`."""
-    sizes = {name: prod(stored.shape) * dtype.itemsize for name, stored in tensors.items()}
+    sizes = {name: prod(stored.shape) * stored.kept_in(dtype).itemsize for name, stored in tensors.items()}
     _write(sizes, lambda name: tensors[name].take("cpu", dtype), folder, stem, shard_bytes)
 
 

@@ -1,13 +1,15 @@
 """A model where it lies on disk, whole and checked by its headers, with nothing of it in memory yet."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from piying.config import ModelConfig
+from piying.config import ModelConfig, Weights
+from piying.errors import UsageError
+from piying.models.quant import SCALE, TYPES, Quantised, groups, prepare, products, quantise, scales
 from piying.models.text import TextEncoder
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
@@ -33,6 +35,25 @@ class Source:
     vae: Part
     text: Part
     tokenizer: Path  # a folder
+    weights: Weights = "full"
+
+    def quantised(self, weights: Weights | None) -> "Source":
+        """The same with weights of a kind, each quantised when it is read; None leaves them as they lie.
+
+        To be checked before. Raises UsageError where they lie quantised in another way.
+        """
+        if weights in (None, self.weights):
+            return self
+        if self.weights != "full" or weights == "full":
+            raise UsageError(f"weights={weights}: {self.transformer.origin} holds {self.weights}; leave it out")
+        (_, transformer, *_), _, (_, text, *_) = self.parts()
+        names = t5.names(self.config.text, scales=True)
+        return replace(
+            self,
+            transformer=_quantised(self.transformer, products(transformer), {}, weights),
+            text=_quantised(self.text, products(text), names, weights),
+            weights=weights,
+        )
 
     def parts(self) -> list[tuple[str, nn.Module, Part, dict[str, str]]]:
         """Each network: its folder in the layout of diffusers, the module on the meta device, its tensors, and its
@@ -40,10 +61,13 @@ class Source:
         with torch.device("meta"):
             transformer, vae = Transformer(self.config.transformer), VAE(self.config.vae)
             text = TextEncoder(self.config.text)
+        if self.weights != "full":
+            prepare(transformer, self.weights)
+            prepare(text, self.weights)
         return [
             ("transformer", transformer, self.transformer, {}),
             ("vae", vae, self.vae, {}),
-            ("text_encoder", text, self.text, t5.names(self.config.text)),
+            ("text_encoder", text, self.text, t5.names(self.config.text, scales=self.weights != "full")),
         ]
 
     def check(self) -> None:
@@ -58,9 +82,11 @@ def open_folder(folder: Path) -> Source:
     Raises ModelMissing and PiyingError as `diffusers_layout.read` and `safe.locate` do.
     """
     config, words = diffusers_layout.read(folder)
-    parts = {
-        name: Part(safe.locate(folder / name, stem), folder / name) for name, stem in diffusers_layout.PARTS.items()
-    }
+    weights = diffusers_layout.read_weights(folder)
+    parts = {}
+    for name, stem in diffusers_layout.PARTS.items():
+        quantised = weights != "full" and name in diffusers_layout.QUANTISED
+        parts[name] = Part(safe.locate(folder / name, stem, quantised=quantised), folder / name)
     text = parts["text_encoder"]
     return Source(
         config,
@@ -69,4 +95,24 @@ def open_folder(folder: Path) -> Source:
         parts["vae"],
         Part(t5.untie(dict(text.tensors)), text.origin),
         folder / "tokenizer",
+        weights,
     )
+
+
+def _quantised(part: Part, layers: Iterable[str], names: Mapping[str, str], kind: Quantised) -> Part:
+    """A part whose layers are quantised when they are read. `names` are published ones, where they are not ours."""
+    tensors = dict(part.tensors)
+    for layer in layers:
+        weight, scale = (names.get(f"{layer}.{name}", f"{layer}.{name}") for name in ("weight", "weight_scale"))
+        full, (rows, columns) = tensors[weight], tensors[weight].shape
+        tensors[weight] = replace(
+            full, dtype=TYPES[kind], read=lambda full=full: quantise(full.read(), kind)[0], quantised=True
+        )
+        tensors[scale] = replace(
+            full,
+            name=f"{full.name}_scale",
+            shape=(rows, groups(columns, kind)),
+            dtype=SCALE,
+            read=lambda full=full: scales(full.read(), kind),
+        )
+    return replace(part, tensors=tensors)

@@ -17,8 +17,9 @@ _BLOCK = {
 }
 
 
-def names(config: TextConfig) -> dict[str, str]:
-    """Our parameter names of the text encoder -> those of transformers' T5EncoderModel."""
+def names(config: TextConfig, *, scales: bool = False) -> dict[str, str]:
+    """Our parameter names of the text encoder -> those of transformers' T5EncoderModel. Scales of quantised weights,
+    where wanted, have ours beside the weights."""
     names = {
         "embedding.weight": "shared.weight",
         "distances.weight": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
@@ -26,8 +27,9 @@ def names(config: TextConfig) -> dict[str, str]:
     }
     for index in range(config.layers):
         names |= {
-            f"blocks.{index}.{ours}.weight": f"encoder.block.{index}.layer.{theirs}.weight"
+            f"blocks.{index}.{ours}.{kind}": f"encoder.block.{index}.layer.{theirs}.{kind}"
             for ours, theirs in _BLOCK.items()
+            for kind in (("weight", "weight_scale") if scales and not ours.startswith("norm") else ("weight",))
         }
     return names
 

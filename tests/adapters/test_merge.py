@@ -70,5 +70,6 @@ def test_an_error_on_the_way_puts_the_first_weights_back(ours, trained, monkeypa
 def test_quantised_weights_are_refused(ours, trained):
     adapter = trained()
     ours.proj_out.weight = torch.nn.Parameter(torch.ones(64, 32, dtype=torch.int8), requires_grad=False)
+    ours.proj_out.weight_scale = torch.ones(64, 1)
     with pytest.raises(PiyingError, match="proj_out is quantised; use the adapter live"):
         merge(ours, [(adapter, 1.0)])
