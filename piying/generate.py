@@ -30,10 +30,11 @@ from piying.memory.budget import Budget, parse
 from piying.memory.place import Place
 from piying.parallel.crew import Crew, cards
 from piying.parallel.shared import SharedRack, shared
-from piying.predict import embed, predictor, timetables
+from piying.predict import embed, guided, predictor, timetables
 from piying.progress import Progress, clock
 from piying.request import AdapterUse, FullRequest, Request, resolve
 from piying.sampling.denoise import denoise
+from piying.sampling.reuse import Foretold
 from piying.sampling.schedule import add_noise, levels
 from piying.sampling.steps import STEPS, State
 from piying.video import Video, frames_at
@@ -309,14 +310,16 @@ def _clip(
         eps = noise()
         visited = levels(checkpoint.config.schedule, request.steps)[-steps:]
         x = eps if video is None else add_noise(video, eps, visited[0].alpha)
-        done, before = 0, None
+        done, before, estimates = 0, None, x.new_empty(0)
         if saved and (kept := resume.read(saved, clip, requests, checkpoint)):
-            done, x = kept.step, kept.x.to(device)
+            done, x, estimates = kept.step, kept.x.to(device), kept.estimates.to(device)
             before = State(visited[done - 1], x, kept.x0.to(device))
             resume.rewind(generators, kept.random)
         with clock(timings, "denoise"), adapters_on():
             times = place.fitting("denoise", lambda: timetables(checkpoint, [level.timestep for level in visited]))
-        predict_v = predictor(checkpoint, text, condition, request, times)
+        ask = predictor(checkpoint, text, condition, request, times)
+        foretold = Foretold(ask, visited, estimates, done) if request.speed == "fast" else None
+        predict_v = guided(foretold or ask, request)
         hold = chain.holder(known, eps, padding) if condition is None else None
 
         def begin() -> Iterator[State]:
@@ -355,5 +358,5 @@ def _clip(
                 requests,
                 begun,
                 room,
-                resume.Saved(done, before.x, before.x0, random),
+                resume.Saved(done, before.x, before.x0, random, foretold.estimates if foretold else estimates),
             )

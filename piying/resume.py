@@ -28,6 +28,7 @@ class Saved(NamedTuple):
     x: Tensor  # [B F C h w]; after the last step the clip's latents
     x0: Tensor  # [B F C h w], the estimate that a sampler of second order goes on with
     random: Tensor  # uint8 [B bytes], the state of each video's generator
+    estimates: Tensor  # [K 2 B F C h w], what a fast run foretells steps from; none for an exact one
 
 
 def write(folder: Path, clip: int, saved: Saved, requests: Sequence[FullRequest], checkpoint: Checkpoint) -> None:
@@ -35,7 +36,7 @@ def write(folder: Path, clip: int, saved: Saved, requests: Sequence[FullRequest]
     target = folder / f"clip-{clip:05}.safetensors"
     partial = folder / f".{target.name}.part"
     told = {"step": saved.step, "weights": fingerprint(checkpoint), "requests": _plain(requests)}
-    tensors = {"x": saved.x, "x0": saved.x0, "random": saved.random}
+    tensors = {"x": saved.x, "x0": saved.x0, "random": saved.random, "estimates": saved.estimates}
     try:
         folder.mkdir(exist_ok=True)
         plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -56,12 +57,12 @@ def read(folder: Path, clip: int, requests: Sequence[FullRequest], checkpoint: C
     path = folder / f"clip-{clip:05}.safetensors"
     if not path.is_file():
         return None
-    told, tensors = _opened(path, ("x", "x0", "random"))
+    told, tensors = _opened(path, ("x", "x0", "random", "estimates"))
     if told["requests"] != _plain(requests):
         raise UsageError(f"{folder}: was saved for another request; give it the one that it was saved for")
     if told["weights"] != fingerprint(checkpoint):
         raise UsageError(f"{folder}: was saved with other weights than {requests[0].model} holds now; put those back")
-    return Saved(told["step"], tensors["x"], tensors["x0"], tensors["random"])
+    return Saved(told["step"], **tensors)
 
 
 def read_request(folder: Path) -> FullRequest:

@@ -8,6 +8,8 @@ away. float8 (e4m3) has one for a row, since that is what products of eight bits
 Scales are bfloat16, so that every precision of a model holds them exactly.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -62,6 +64,19 @@ def prepare(module: nn.Module, kind: Quantised) -> None:
 def groups(inputs: int, kind: Quantised) -> int:
     """How many scales a row has."""
     return inputs // GROUP if kind == "int8" and inputs % GROUP == 0 else 1
+
+
+@contextmanager
+def narrowed(module: nn.Module) -> Iterator[None]:
+    """Inside, the products of a transformer's blocks are of eight bits, whatever their weights are kept in."""
+    layers = products(module).values()
+    for layer in layers:
+        layer.narrow = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.narrow = False
 
 
 def _scaled(weight: Tensor, kind: Quantised) -> tuple[Tensor, Tensor]:

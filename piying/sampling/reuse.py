@@ -8,46 +8,59 @@ keeps two estimates of the size of the latents and runs nothing, and at the same
 (docs/performance.md).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from piying.sampling.schedule import Level, remove_noise, velocity
 
-Predict = Callable[[Tensor, int], Tensor]
+Predict = Callable[[Tensor, int], Tensor]  # x [..], timestep -> v [kinds ..], e.g. without a prompt and with it
 
 
-def asked(steps: int) -> list[bool]:
-    """Whether the model is asked at each step."""
-    return [True] * steps
+LEAP = 4  # a part of the way come so far is the leap to the next question; benchmarks/fast.py compares others
+
+
+def asked(steps: int, leap: int = LEAP) -> list[bool]:
+    """Whether the model is asked at each step: first at every one, then after leaps that grow with the way come, and at
+    the last one."""
+    places, place = {steps - 1}, 0
+    while place < steps:
+        places.add(place)
+        place += max(1, place // leap)
+    return [place in places for place in range(steps)]
 
 
 class Foretold:
     """A predict_v that asks another one at some of the levels only.
 
-    `known` are the estimates of x0 at the last levels that were asked, at most two: with them a sampler that was
-    stopped goes on as if it had not been.
+    A sampler that was stopped after `done` of the levels goes on as if it had not been, with the `estimates` of then.
     """
 
-    def __init__(self, predict_v: Predict, levels: Sequence[Level], known: Sequence[Tensor] = (), done: int = 0) -> None:
-        """`known` as it was after `done` of the levels."""
-        self._predict_v, self._levels = predict_v, {level.timestep: level for level in levels}
-        places = [level for level, ask in zip(levels, asked(len(levels)), strict=True) if ask]
-        self._asked = {level.timestep for level in places}
-        before = [level.timestep for level in places if level in levels[:done]]
-        self._known = list(zip(before[-2:], known, strict=True))
+    def __init__(
+        self, predict_v: Predict, levels: Sequence[Level], estimates: Iterable[Tensor] = (), done: int = 0
+    ) -> None:
+        asks = asked(len(levels))
+        self._predict_v, self._alphas = predict_v, {level.timestep: level.alpha for level in levels}
+        self._asked = {level.timestep for level, ask in zip(levels, asks, strict=True) if ask}
+        before = [level.timestep for level in levels[:done] if level.timestep in self._asked]
+        self._known = list(zip(before[-2:], estimates, strict=True))
 
     @property
-    def known(self) -> list[Tensor]:
-        return [x0 for _, x0 in self._known]
+    def estimates(self) -> Tensor:
+        """x0 at the last levels that were asked, at most two [K ..]."""
+        return torch.stack([x0 for _, x0 in self._known])
 
     def __call__(self, x: Tensor, timestep: int) -> Tensor:
-        """v of x at the timestep of a level."""
-        alpha = self._levels[timestep].alpha
+        """v of x [..] at the timestep of a level, of as many kinds as are asked for [kinds ..].
+
+        Guidance comes after it: its strength may change from step to step.
+        """
+        alpha = self._alphas[timestep]
         if timestep in self._asked:
             v = self._predict_v(x, timestep)
-            self._known = [*self._known[-1:], (timestep, remove_noise(x, v, alpha))]
+            others = [known for known in self._known if known[0] != timestep]  # a failed step is made again
+            self._known = [*others[-1:], (timestep, remove_noise(x, v, alpha))]
             return v
         (first, a), (second, b) = self._known
         x0 = torch.lerp(a, b, (timestep - first) / (second - first))
