@@ -318,7 +318,8 @@ def _clip(
         with clock(timings, "denoise"), adapters_on():
             times = place.fitting("denoise", lambda: timetables(checkpoint, [level.timestep for level in visited]))
         ask = predictor(checkpoint, text, condition, request, times)
-        foretold = Foretold(ask, visited, estimates, done) if request.speed == "fast" else None
+        noisy = request.sampler == "dpm"
+        foretold = Foretold(ask, visited, estimates, done, noisy=noisy) if request.speed == "fast" else None
         predict_v = guided(foretold or ask, request)
         hold = chain.holder(known, eps, padding) if condition is None else None
 

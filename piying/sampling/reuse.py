@@ -1,8 +1,9 @@
 """Fewer questions to the model: at some steps its answer is foretold from earlier ones.
 
-What the model takes for the clean sample, x0, changes quickly while a video is composed and slowly afterwards, so
-between two steps at which the model is asked it lies nearly on a line. A step that is not asked continues the line
-through the last two that were; samplers see no difference. Block caches (TeaCache, arXiv:2411.19108, and the first
+What the model takes for the clean sample, x0, changes quickly while a video is composed and slowly afterwards, and lies
+nearly on a line from one step at which the model is asked to the next. A step that is not asked continues the line
+through the last two that were. A sampler that adds noise shakes the estimates, so that a line through two of them leads
+astray: there the last one holds. Samplers see no difference. Block caches (TeaCache, arXiv:2411.19108, and the first
 block's residual) keep hidden states of the size of the activations, and run a part of the model at every step; this
 keeps two estimates of the size of the latents and runs nothing, and at the same cost it came nearer to the exact video
 (docs/performance.md).
@@ -38,9 +39,16 @@ class Foretold:
     """
 
     def __init__(
-        self, predict_v: Predict, levels: Sequence[Level], estimates: Iterable[Tensor] = (), done: int = 0
+        self,
+        predict_v: Predict,
+        levels: Sequence[Level],
+        estimates: Iterable[Tensor] = (),
+        done: int = 0,
+        *,
+        noisy: bool = False,
     ) -> None:
-        asks = asked(len(levels))
+        """`noisy`: whether the sampler adds noise."""
+        asks, self._noisy = asked(len(levels)), noisy
         self._predict_v, self._alphas = predict_v, {level.timestep: level.alpha for level in levels}
         self._asked = {level.timestep for level, ask in zip(levels, asks, strict=True) if ask}
         before = [level.timestep for level in levels[:done] if level.timestep in self._asked]
@@ -63,5 +71,5 @@ class Foretold:
             self._known = [*others[-1:], (timestep, remove_noise(x, v, alpha))]
             return v
         (first, a), (second, b) = self._known
-        x0 = torch.lerp(a, b, (timestep - first) / (second - first))
+        x0 = b if self._noisy else torch.lerp(a, b, (timestep - first) / (second - first))
         return velocity(x0, (x - alpha**0.5 * x0) / (1 - alpha) ** 0.5, alpha)

@@ -24,11 +24,12 @@ class Line:
         return velocity(x0, (x - alpha**0.5 * x0) / (1 - alpha) ** 0.5, alpha)
 
 
-@pytest.mark.parametrize("step", [ddim, dpm])
+@pytest.mark.parametrize(("step", "noisy"), [(ddim, False), (dpm, True)])
 @pytest.mark.parametrize("steps", [8, 20, 50])
-def test_what_goes_along_a_line_is_foretold_exactly(step, steps):
+def test_what_goes_along_a_line_is_foretold_exactly_and_what_stays_where_there_is_noise(step, noisy, steps):
     visited = levels(COGVIDEOX_5B.schedule, steps)
     line = Line(visited)
+    line.slope *= not noisy
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
     def states(predict_v):
@@ -38,7 +39,7 @@ def test_what_goes_along_a_line_is_foretold_exactly(step, steps):
 
     exact = states(line)
     line.asked.clear()
-    for ours, theirs in zip(states(Foretold(line, visited)), exact, strict=True):
+    for ours, theirs in zip(states(Foretold(line, visited, noisy=noisy)), exact, strict=True):
         torch.testing.assert_close(ours, theirs)
     wanted = [level.timestep for level, ask in zip(visited, asked(steps), strict=True) if ask]
     assert line.asked == wanted
