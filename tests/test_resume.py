@@ -10,6 +10,7 @@ from piying.config import COGVIDEOX_2B, NANO
 from piying.errors import PiyingError, UsageError
 from piying.generate import Model
 from piying.request import Request
+from piying.sampling.reuse import asked
 
 
 @pytest.fixture
@@ -36,6 +37,21 @@ def test_a_chain_that_stopped_after_any_step_ends_the_same(tmp_path, member, sam
     assert len(ran) == 8 - stop
     assert np.array_equal(frames_of(rest), frames_of(whole))
     assert torch.equal(rest[-1].latents, whole[-1].latents)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm"])
+def test_a_fast_one_goes_on_with_what_it_foretells_from(tmp_path, model, sampler):
+    request = model.resolve(Request(prompt="a red boat", seed=3, steps=14, sampler=sampler, speed="fast"))
+    ran, predict = [], model.checkpoint.transformer.predict
+    model.checkpoint.transformer.predict = lambda *given: ran.append(1) or predict(*given)
+    states = []
+    for step in model.stream(request):
+        states.append(step)
+        step.save(tmp_path / f"after-{step.step}")
+    assert len(ran) == sum(asked(14)) < 14
+    for stop in (1, 8, 9, 10, 13):
+        rest = list(model.stream(request, saved=tmp_path / f"after-{stop}"))
+        assert torch.equal(rest[-1].latents, states[-1].latents)
 
 
 def test_videos_made_together_are_taken_up_together(tmp_path, model):

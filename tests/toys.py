@@ -1,16 +1,19 @@
 """Members of the family with everything small and random weights, for tests that need a whole model."""
 
 from dataclasses import replace
+from typing import TypeVar
 
 import tokenizers
 import torch
 
 from piying.config import ModelConfig
+from piying.models import quant
 from piying.models.text import TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
 from piying.weights import Checkpoint
 
+Module = TypeVar("Module", bound=torch.nn.Module)
 SIZE = (32, 48)
 WORDS = ("a", "red", "boat", "fog")
 
@@ -52,6 +55,15 @@ def toy_checkpoint(member: ModelConfig, *, heads: int = 2) -> Checkpoint:
     for module in (transformer, vae, text):
         module.requires_grad_(False).eval()
     return Checkpoint(config, transformer, vae, text, tokenizer())
+
+
+def quantised(module: Module, kind: quant.Quantised) -> Module:
+    """The same, its weights now of eight bits."""
+    for layer in quant.products(module).values():
+        values, scale = quant.quantise(layer.weight, kind)
+        layer.weight = torch.nn.Parameter(values, requires_grad=False)
+        layer.weight_scale = scale.to(layer.bias.dtype if layer.bias is not None else torch.float32)
+    return module
 
 
 def tokenizer() -> Tokenizer:

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from peft import LoraConfig
+from toys import quantised
 
 from piying.adapters import attach
 from piying.errors import UsageError
+from piying.models import quant
 
 
 def inputs():
@@ -19,6 +21,20 @@ def test_a_new_adapter_changes_nothing_yet(ours, run, dora):
     assert len(adapter.layers) == 2 * 4 and (adapter.ranks, adapter.alphas) == ([4], [2.0])
     with attach.attached(ours, attach.fit(ours, adapter)):
         assert (run(ours) - plain).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+@pytest.mark.parametrize("dora", [False, True], ids=["LoRA", "DoRA"])
+def test_on_quantised_weights_an_adapter_is_what_it_is_on_those_that_they_mean(ours, trained, run, dora, kind):
+    adapter, plain = trained(dora=dora), run(ours)
+    quantised(ours, kind)
+    with attach.attached(ours, attach.fit(ours, adapter)):
+        made = run(ours)
+    assert not torch.equal(run(ours), plain)
+    for layer in quant.products(ours).values():
+        layer.weight, layer.weight_scale = torch.nn.Parameter(layer.matrix(torch.float32), requires_grad=False), None
+    with attach.attached(ours, attach.fit(ours, adapter)):
+        torch.testing.assert_close(made, run(ours))
 
 
 @pytest.mark.parametrize("dora", [False, True], ids=["LoRA", "DoRA"])

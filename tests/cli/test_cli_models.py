@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hub_server import Server
 from safetensors.torch import load_file, save_file
 
 from piying.config import FAMILY
+from piying.video import read_frames
 from piying.weights import store
 
 
@@ -107,6 +110,23 @@ def test_loose_files_become_a_folder(piying, loose_files, tiny_model_folder, tmp
     assert piying("models", "info", "new", "--json").json["name"] == "tiny"
     assert piying("generate", "a boat", "--seed", 1, "--model", "new", "--out", "new.mp4").code == 0
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_a_folder_is_converted_to_eight_bits(piying, tiny_model_folder, kind):
+    told = piying("convert", tiny_model_folder, "--to", kind, "--out", "small", "--json")
+    assert told.code == 0, told.err
+    assert (told.json["weights"], told.json["precision"]) == (kind, "float32")
+    assert piying("convert", tiny_model_folder, "--to", kind, "--out", "again").out == (
+        f"again: tiny in {kind} and float32\n"
+    )
+    made = piying("generate", "a boat", "--seed", 1, "--model", "small", "--out", "small.mp4", "--json")
+    assert made.json["request"]["weights"] == kind
+    on_the_way = ("--model", tiny_model_folder, "--weights", kind)
+    assert piying("generate", "a boat", "--seed", 1, *on_the_way, "--out", "way.mp4").code == 0
+    assert np.array_equal(read_frames(Path("small.mp4")), read_frames(Path("way.mp4")))
+    other = piying("generate", "a boat", "--model", "small", "--weights", "full", "--out", "no.mp4")
+    assert other.code == 2 and f"weights=full: small/transformer holds {kind}; leave it out" in other.err
 
 
 def test_a_broken_weight_leaves_no_folder(piying, loose_files, tiny_model_folder, tmp_path):

@@ -33,6 +33,16 @@ def test_replay_makes_the_same_bytes_under_a_new_name(piying, boat, tmp_path):
     assert again.json["same"] is True and again.json["video"] == "again.mp4"
 
 
+def test_replay_knows_weights_and_speed(piying, tiny_model_folder, tmp_path):
+    asked = ("--weights", "int8", "--speed", "fast", "--steps", 12, "--seed", 3)
+    assert piying("generate", "a boat", "--model", tiny_model_folder, *asked, "--out", "boat.mp4").code == 0
+    words = piying("inspect", "boat.mp4").out
+    assert "weights: int8" in words and "speed: fast" in words
+    assert piying("replay", "boat.mp4").out == "boat-replay.mp4: the same, byte for byte\n"
+    assert piying("generate", "a boat", "--model", tiny_model_folder, *asked[4:], "--out", "exact.mp4").code == 0
+    assert (tmp_path / "exact.mp4").read_bytes() != (tmp_path / "boat.mp4").read_bytes()
+
+
 def test_replay_says_where_the_result_differs(piying, boat):
     original = boat.read_bytes()
     boat.write_bytes(original + b"\0\0\0\x08free")

@@ -5,11 +5,12 @@ import weakref
 import pytest
 import torch
 from torch import nn
-from toys import toy_checkpoint
+from toys import quantised, toy_checkpoint
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B
 from piying.memory.lend import at_hand, lent, tensors_of
 from piying.memory.stream import Stream, layout
+from piying.models import quant
 
 CPU = torch.device("cpu")
 ADAPTIVE = ("norm1.linear", "norm2.linear")
@@ -45,6 +46,18 @@ def toy():
     x = torch.randn(2, 3, 16, *model.config.transformer.latent_size)
     text = model.transformer.embed_text(torch.randn(2, 8, 24))
     return model.transformer, (x, text, model.transformer.modulations(torch.tensor([500, 500])))
+
+
+@pytest.mark.parametrize("copies", [True, False])
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+@torch.no_grad()
+def test_quantised_blocks_flow_as_they_are(toy, kind, copies):
+    model, given = toy
+    quantised(model, kind)
+    expected = model.predict(*given)
+    model.flow = Stream(list(model.transformer_blocks), CPU, copies=copies, left_out=ADAPTIVE)
+    assert torch.equal(model.predict(*given), expected)
+    assert next(iter(quant.products(model).values())).weight.dtype.itemsize == 1
 
 
 @pytest.mark.parametrize("copies", [True, False])
