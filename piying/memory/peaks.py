@@ -162,9 +162,12 @@ class Sizes:
         and latents (the state and its estimate, those of the step before, v, noise, and sums of them)."""
         config, itemsize = self.config.transformer, self.dtype.itemsize
         unit = self.tokens * config.width * itemsize
-        fattest = max(FEED_FORWARD[self.fused], ATTENTION[self.fused or config.positions != "sincos"])
-        working = unit * (fattest + self.rows - 1 if apart else fattest * self.rows)
-        working += self._plain(4 * config.width**2)
+        fattest: float = max(FEED_FORWARD[self.fused], ATTENTION[self.fused or config.positions != "sincos"])
+        weights = self._plain(4 * config.width**2)
+        if self.request.speed == "fast" and self.fused:  # both sides of the widest product in eight bits
+            fattest += 4 / itemsize
+            weights += 4 * config.width**2
+        working = round(unit * (fattest + self.rows - 1 if apart else fattest * self.rows)) + weights
         if config.positions == "sincos":
             positions = self.video_tokens * config.width * itemsize
         else:

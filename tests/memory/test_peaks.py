@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from meter import Meter
+from toys import quantised
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_15_5B, FAMILY
 from piying.memory.calibration import WORKSPACE
@@ -46,6 +47,25 @@ def test_a_step_holds_what_is_said(member, apart):
         model.predict(x, text, modulations)
     said = sizes.denoising(apart=apart) - WORKSPACE - sizes.embedding - sizes.inputs - 8 * sizes.latents
     assert 0.9 < meter.most / said < 1.1
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+@torch.inference_mode()
+def test_quantised_weights_hold_one_matrix_more(kind):
+    slender = slim(COGVIDEOX_5B)
+    config = replace(slender, transformer=replace(slender.transformer, heads=8))
+    request = resolve(Request(prompt="x", seed=0, frames=1, size=(32, 32)), config)
+    sizes = Sizes(config, request, 1, torch.bfloat16, kind, fused=False)
+    full = replace(sizes, weights="full")
+    with torch.inference_mode(False):
+        model = quantised(Transformer(config.transformer).to(torch.bfloat16).requires_grad_(False), kind)
+    x, text = torch.randn(2, 1, 16, 4, 4, dtype=torch.bfloat16), torch.randn(2, 226, 512, dtype=torch.bfloat16)
+    modulations = model.modulations(torch.tensor([500, 500]))
+    with Meter(x, text, *(table for layer in modulations.blocks for table in layer), modulations.out) as meter:
+        model.predict(x, text, modulations)
+    beside = WORKSPACE + sizes.embedding + sizes.inputs + 8 * sizes.latents
+    assert 0.9 < meter.most / (sizes.denoising(apart=False) - beside) < 1.1
+    assert meter.most / (full.denoising(apart=False) - beside) > 1.15
 
 
 @torch.inference_mode()
