@@ -92,7 +92,7 @@ def measure(name: str, member: ModelConfig, given: argparse.Namespace, rows: tab
         if rows.time_is_up(given.minutes):
             return
 
-        def run(kind: Weights = kind, narrow: bool = narrow) -> table.Row:
+        def run(way: str = way, kind: Weights = kind, narrow: bool = narrow, exact: float | None = exact) -> table.Row:
             step.keep(kind)
             release()
             for layer in quant.products(step.model).values():

@@ -38,9 +38,8 @@ from piying.sampling.reuse import Foretold
 from piying.sampling.schedule import add_noise, levels
 from piying.sampling.steps import STEPS, State
 from piying.video import Video, frames_at
-from piying.weights import Checkpoint
+from piying.weights import Checkpoint, weigh
 from piying.weights import load as read
-from piying.weights import weigh
 
 
 def load(
@@ -62,7 +61,7 @@ def load(
     or 4 every further GPU has a process of its own until the model is closed, and holds the whole model; on
     device="cpu" they are processes alone. `weights` in eight bits, "int8" or "fp8", take half the memory and are
     rounded; None takes them as they lie. Raises ModelMissing, PiyingError for broken weights, OutOfMemory, and
-    UsageError for a `memory` elsewhere, where there are not so many GPUs, or for `weights` that lie in other eight bits.
+    UsageError for a `memory` elsewhere, where there are not so many GPUs, or for `weights` that lie in other bits.
     """
     budget = parse(memory) if isinstance(memory, str) else memory
     if gpus != 1:
@@ -199,8 +198,19 @@ class Model:
         OutOfMemory and PiyingError while it runs.
         """
         full = [self.resolve(request) for request in requests]
-        shared = ("steps", "strength", "guidance", "guidance_curve", "sampler", "frames", "size", "clips", "seconds", "speed")
-        for name in shared:
+        one = (
+            "steps",
+            "strength",
+            "guidance",
+            "guidance_curve",
+            "sampler",
+            "frames",
+            "size",
+            "clips",
+            "seconds",
+            "speed",
+        )
+        for name in one:
             values = {getattr(request, name) for request in full}
             if len(values) != 1:
                 found = sorted(values, key=str)

@@ -148,7 +148,7 @@ def multiplies_narrow(device: torch.device) -> bool:
 
 
 def narrow(x: Tensor, *, gelu: bool = False) -> Narrow:
-    """x [.. D], or its GELU in the tanh form, with each row scaled so that its largest value is the largest of float8."""
+    """x [.. D], or its GELU in the tanh form, each row scaled so that its largest value is the largest of float8."""
     if serve(x):
         from piying.kernels import fp8
 

@@ -25,7 +25,7 @@ def _narrow(x, values, scales, least, GELU: tl.constexpr, WIDTH: tl.constexpr, B
 
 
 def narrow(x: Tensor, least: float, *, gelu: bool) -> tuple[Tensor, Tensor]:
-    """x [.. D], or its GELU in the tanh form -> values in float8 [.. D], scales in float32 [.. 1], each `least` or more."""
+    """x [.. D], or its GELU in the tanh form -> values in float8 [.. D], scales in float32 [.. 1], at least `least`."""
     x = x.contiguous()
     values = torch.empty_like(x, dtype=torch.float8_e4m3fn)
     scales = x.new_empty((*x.shape[:-1], 1), dtype=torch.float32)

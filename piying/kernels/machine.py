@@ -42,8 +42,8 @@ def works(index: int) -> bool:
 
 @cache
 def multiplies_narrow(index: int) -> bool:
-    """Whether the GPU of this index multiplies float8 with a scale for each row, found out by doing it; says so where it
-    should and does not."""
+    """Whether the GPU of this index multiplies float8 with a scale for each row, found out by doing it; says so where
+    it should and does not."""
     if torch.cuda.get_device_capability(index) < (8, 9):
         return False
     try:

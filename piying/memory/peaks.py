@@ -147,7 +147,7 @@ class Sizes:
         return self.rows * row + biases + self._plain(config.ff_width * config.width)
 
     def _plain(self, numbers: int) -> int:
-        """The largest matrix of a block in the type of the model, where quantised weights become one for its product."""
+        """The largest matrix of a block in the model's type, where quantised weights become one for its product."""
         return 0 if self.weights == "full" else numbers * self.dtype.itemsize
 
     @property

@@ -1,8 +1,8 @@
 """Weights of eight bits: half the memory, half the transfer, and rounding that shows a little.
 
-What is quantised are the products inside of the blocks, of the transformer and of T5; embeddings, norms, adaptive norms,
-and what brings patches in and out stay as they were trained. Products are computed in the model's own precision, from W
-as it is rounded here.
+What is quantised are the products inside of the blocks, of the transformer and of T5; embeddings, norms, adaptive
+norms, and what brings patches in and out stay as they were trained. Products are computed in the model's own precision,
+from W as it is rounded here.
 int8 has a scale for each 64 inputs of a row, which takes 3 % more memory than one for a row and a third of its error
 away. float8 (e4m3) has one for a row, since that is what products of eight bits take (`ops.narrow_product`).
 Scales are bfloat16, so that every precision of a model holds them exactly.
@@ -69,14 +69,14 @@ def groups(inputs: int, kind: Quantised) -> int:
 @contextmanager
 def narrowed(module: nn.Module) -> Iterator[None]:
     """Inside, the products of a transformer's blocks are of eight bits, whatever their weights are kept in."""
-    layers = products(module).values()
-    for layer in layers:
+    before = {layer: layer.narrow for layer in products(module).values()}
+    for layer in before:
         layer.narrow = True
     try:
         yield
     finally:
-        for layer in layers:
-            layer.narrow = False
+        for layer, narrow in before.items():
+            layer.narrow = narrow
 
 
 def _scaled(weight: Tensor, kind: Quantised) -> tuple[Tensor, Tensor]:

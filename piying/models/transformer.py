@@ -280,7 +280,7 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        widening, back = self.net[0], self.net[2]
+        widening, back = cast(Widening, self.net[0]), cast(Linear, self.net[2])
         if back.narrow and not back.changes:  # GELU and the change to eight bits in one pass
             wide = widening.proj(x)
             return back(wide, ops.narrow(wide, gelu=True))

@@ -6,7 +6,7 @@ Shapes: B rows, F latent frames, C channels, h w latent cells, L text tokens, D 
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from math import gcd
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from piying.adapters.rack import Rack, Use
 from piying.adapters.store import Found
+from piying.models.quant import narrowed
 from piying.models.transformer import Modulations, Transformer
 from piying.models.vae import VAE, decoded_at_once
 from piying.models.vae_parts import FRAME_CHUNK, Past, schedule
@@ -39,9 +40,9 @@ class Member:
                 groups = [dist.new_group(list(range(first, first + width))) for first in range(0, self.count, width)]
                 self.shares[width] = Share(groups[self.rank // width])
 
-    def predict(self, x: Tensor, text: Tensor, blocks: Tensor, out: Tensor) -> Tensor:
+    def predict(self, x: Tensor, text: Tensor, blocks: Tensor, out: Tensor, narrow: bool) -> Tensor:
         """v [B F C_out h w] from latents [B F C h w], embedded text [B L D] and modulations, those of the blocks as
-        [2 layers B 2 3 D].
+        [2 layers B 2 3 D]; with `narrow` by products of eight bits.
 
         Rows go to ranks first: the guided pair runs on two without a word between them. Where there are more ranks,
         those of a row share its sequence.
@@ -51,9 +52,10 @@ class Member:
         lane = self.rank // width
         x, text, out = (tensor.chunk(lanes)[lane] for tensor in (x, text, out))
         flat = blocks.chunk(lanes, dim=1)[lane].unbind()
-        with sharing(self.checkpoint.transformer, self.shares[width]):
+        transformer = self.checkpoint.transformer
+        with sharing(transformer, self.shares[width]), narrowed(transformer) if narrow else nullcontext():
             modulations = Modulations(list(zip(flat[::2], flat[1::2], strict=True)), out)
-            v = Transformer.predict(self.checkpoint.transformer, x, text, modulations)
+            v = Transformer.predict(transformer, x, text, modulations)
         return gather(v, [len(v)] * self.count, 0).unflatten(0, (lanes, width, -1))[:, 0].flatten(0, 1)
 
     def encode_text(self, tokens: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from piying.adapters.adapter import Adapter
 from piying.adapters.rack import Rack, Use
 from piying.adapters.store import Found
+from piying.models.quant import products
 from piying.models.text import TextEncoder
 from piying.models.transformer import Modulations, Transformer
 from piying.models.vae import VAE, decoded_at_once
@@ -37,7 +38,8 @@ class SharedTransformer(Transformer):
 
     def predict(self, x: Tensor, text: Tensor, modulations: Modulations) -> Tensor:
         blocks = torch.stack([table for pair in modulations.blocks for table in pair])
-        return self.crew.run("predict", x, text, blocks, modulations.out)
+        narrow = next(iter(products(self).values())).narrow
+        return self.crew.run("predict", x, text, blocks, modulations.out, plain=(narrow,))
 
 
 class SharedTextEncoder(TextEncoder):

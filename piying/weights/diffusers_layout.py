@@ -75,7 +75,9 @@ def read_weights(folder: Path) -> Weights:
     """How the weights of a folder are kept. Raises PiyingError where transformer and text encoder differ in that."""
     transformer, text = (part_json.read_weights(folder / part / "config.json") for part in QUANTISED)
     if transformer != text:
-        raise PiyingError(f"{folder}: {transformer} weights in the transformer, {text} in the text encoder; convert both")
+        raise PiyingError(
+            f"{folder}: {transformer} weights in the transformer, {text} in the text encoder; convert anew"
+        )
     return transformer
 
 

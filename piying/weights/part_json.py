@@ -189,10 +189,11 @@ def read_weights(path: Path) -> Weights:
     mark = read_json(path).get("quantization_config")
     if mark is None:
         return "full"
-    method, weights = (mark.get("quant_method"), mark.get("weights")) if isinstance(mark, dict) else (mark, None)
-    if method != _METHOD or weights not in get_args(Weights):
-        raise PiyingError(f"{path}: weights quantised by {method!r}; take full ones and `piying convert --to int8`")
-    return weights
+    for weights in get_args(Weights):
+        if _quantisation_json(weights).get("quantization_config") == mark:
+            return weights
+    method = mark.get("quant_method") if isinstance(mark, dict) else mark
+    raise PiyingError(f"{path}: weights quantised by {method!r}; take full ones and `piying convert --to int8`")
 
 
 def _quantisation_json(weights: Weights) -> JSON:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from piying.config import ModelConfig, Weights
 from piying.errors import UsageError
@@ -105,14 +106,21 @@ def _quantised(part: Part, layers: Iterable[str], names: Mapping[str, str], kind
     for layer in layers:
         weight, scale = (names.get(f"{layer}.{name}", f"{layer}.{name}") for name in ("weight", "weight_scale"))
         full, (rows, columns) = tensors[weight], tensors[weight].shape
-        tensors[weight] = replace(
-            full, dtype=TYPES[kind], read=lambda full=full: quantise(full.read(), kind)[0], quantised=True
-        )
+        values = partial(_quantise, full, kind)
+        tensors[weight] = replace(full, dtype=TYPES[kind], read=values, quantised=True)
         tensors[scale] = replace(
             full,
             name=f"{full.name}_scale",
             shape=(rows, groups(columns, kind)),
             dtype=SCALE,
-            read=lambda full=full: scales(full.read(), kind),
+            read=partial(_scales, full, kind),
         )
     return replace(part, tensors=tensors)
+
+
+def _quantise(full: Stored, kind: Quantised) -> Tensor:
+    return quantise(full.read(), kind)[0]
+
+
+def _scales(full: Stored, kind: Quantised) -> Tensor:
+    return scales(full.read(), kind)

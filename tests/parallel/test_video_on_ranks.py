@@ -6,6 +6,7 @@ import torch
 from toys import SIZE
 
 import piying
+from piying.models.quant import narrowed
 from piying.models.transformer import Modulations
 from piying.parallel.chunks import decoder_layers, encoder_layers
 from piying.parallel.parts import even
@@ -70,6 +71,19 @@ def test_tokens_of_one_row_on_all_ranks_give_what_one_rank_gives(together, alone
         modulations = transformer.modulations(torch.tensor([500], device=x.device))
         v = together.checkpoint.transformer.predict(x, text, modulations)
         torch.testing.assert_close(v, transformer.predict(x, text, modulations), rtol=1e-4, atol=1e-5)
+
+
+def test_products_of_eight_bits_are_so_on_every_rank(together, alone):
+    ours, theirs = together.checkpoint.transformer, alone.checkpoint.transformer
+    x = torch.randn(2, 3, 32, 4, 6, device=together.checkpoint.device)
+    text = torch.randn(2, 8, theirs.config.width, device=x.device)
+    with torch.inference_mode():
+        given = x, text, theirs.modulations(torch.tensor([500, 500], device=x.device))
+        exact = theirs.predict(*given)
+        with narrowed(ours), narrowed(theirs):
+            v, expected = ours.predict(*given), theirs.predict(*given)
+        assert (v - expected).norm() < 0.2 * (expected - exact).norm()
+        torch.testing.assert_close(ours.predict(*given), exact, rtol=1e-4, atol=1e-5)
 
 
 def test_texts_are_read_as_one_rank_reads_them(together, alone):

@@ -15,7 +15,8 @@ class Line:
 
     def __init__(self, levels):
         self.alphas = {level.timestep: level.alpha for level in levels}
-        self.start, self.slope = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        dice = torch.Generator().manual_seed(0)
+        self.start, self.slope = torch.randn(2, 2, 3, 4, generator=dice, dtype=torch.float64)
         self.asked = []
 
     def __call__(self, x, timestep):
