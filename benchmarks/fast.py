@@ -3,8 +3,8 @@
 Every way makes the same prompts from the same seeds. PSNR is against the exact video, over all frames, the mean and the
 worst prompt; `right` is the share of told facts (subject's colour, size and motion, and the camera) that the analytic
 judge of `piying evaluate` sees in the clip. Ways: as many steps asked as `--leaps` say (see sampling/reuse.py); simply
-fewer steps; no guidance outside of the middle half of them, as others do; and weights of eight bits. Beside the table, a
-picture for each prompt: a row of frames for each way.
+fewer steps; no guidance outside of the middle half of them, as others do; and weights of eight bits. Beside the table
+pictures, one for each prompt: a row of frames for each way.
 """
 
 import argparse
@@ -44,7 +44,7 @@ SAMPLERS = ("ddim", "dpm")
 
 @dataclass(frozen=True)
 class Way:
-    """One way to make the clips. `rows` is its share of the exact one's work: rows of the guided pair, over all steps."""
+    """One way to make the clips."""
 
     name: str
     speed: Speed = "exact"
@@ -54,6 +54,7 @@ class Way:
     weights: Weights = "full"
 
     def rows(self, steps: int) -> float:
+        """Its share of the exact one's work: rows of the guided pair, over all steps."""
         if self.speed == "fast":
             return sum(reuse.asked(steps, self.leap)) / steps
         if self.half_guided:
