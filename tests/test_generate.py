@@ -26,6 +26,25 @@ def images(tmp_path):
     return paths
 
 
+def test_a_fast_video_multiplies_in_eight_bits_where_the_card_does(model, monkeypatch):
+    products, steps = model.checkpoint.transformer.transformer_blocks[0].ff.net[2], 4  # all of them asked
+    exact, seen = model.generate("a red boat", seed=7, steps=steps).frames, []
+    products.register_forward_pre_hook(lambda layer, _: seen.append(layer.narrow))
+    plain = model.generate("a red boat", seed=7, steps=steps, speed="fast").frames
+    assert np.array_equal(plain, exact) and seen == [False] * steps
+    monkeypatch.setattr("piying.ops.multiplies_narrow", lambda device: True)
+    narrow = model.generate("a red boat", seed=7, steps=steps, speed="fast").frames
+    assert not np.array_equal(narrow, exact) and seen[steps:] == [True] * steps
+    again = model.generate("a red boat", seed=7, steps=steps).frames
+    assert np.array_equal(again, exact)
+
+
+def test_a_request_for_other_weights_than_are_loaded_is_refused(model):
+    assert model.resolve(Request(prompt="a red boat")).weights == "full"
+    with pytest.raises(UsageError, match=r"weights=int8: nano is loaded with full ones; load it anew"):
+        model.resolve(Request(prompt="a red boat", weights="int8"))
+
+
 def inputs_of(model):
     """A list that fills with the latents that the transformer is given."""
     seen = []

@@ -97,11 +97,14 @@ def test_a_whole_transformer_is_near_its_exact_self_and_then_exact_again(device)
     torch.manual_seed(0)
     config = replace(toy(COGVIDEOX_5B).transformer, heads=4)
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = Transformer(config).to(device, dtype)
+    model = Transformer(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.to(device, dtype)
     x, text = torch.randn(2, 3, 16, 4, 6), torch.randn(2, 8, 24)
     x, text, timestep = x.to(device, dtype), text.to(device, dtype), torch.tensor([999, 17], device=device)
     exact = model(x, text, timestep)
     with narrowed(model):
         narrow = model(x, text, timestep)
-    assert 1e-3 < ((narrow - exact).norm() / exact.norm()).item() < 0.1
+    assert 1e-3 < ((narrow - exact).norm() / exact.norm()).item() < 0.02
     assert torch.equal(model(x, text, timestep), exact)
