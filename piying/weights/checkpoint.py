@@ -74,6 +74,8 @@ def load(
     tokenizer = Tokenizer.read(source.tokenizer)
     source.check()
     source = source.quantised(weights)
+    if source.weights == "fp8" and torch.device(device).type == "mps":
+        raise UsageError(f"weights=fp8: Apple's GPU has no such numbers; load {source.config.name} with int8")
     modules = []
     for _, module, part, names in source.parts():
         safe.fill(

@@ -136,6 +136,11 @@ def test_eight_bits_do_not_become_other_ones(small, kind):
             load(small, weights=wanted)
 
 
+def test_apples_gpu_takes_no_float8(folder):
+    with pytest.raises(UsageError, match=r"weights=fp8: Apple's GPU has no such numbers; load .* with int8"):
+        load(folder, device="mps", weights="fp8")
+
+
 def test_a_value_that_is_no_number_is_found_while_it_is_quantised(folder, kind, tmp_path):
     convert(open_folder(folder), tmp_path / "broken")
     file = tmp_path / "broken" / "transformer" / "diffusion_pytorch_model.safetensors"
