@@ -82,7 +82,7 @@ def read_weights(folder: Path) -> Weights:
 
 
 def write(
-    config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: str, folder: Path, weights: Weights
+    config: ModelConfig, words: dict[str, list[str]] | None, tokenizer: str, folder: Path, weights: Weights = "full"
 ) -> None:
     """Every JSON file of a diffusers folder but the tokenizer's own, whose class is named, and piying.json."""
     pipeline = "CogVideoXPipeline"
