@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from piying.config import COGVIDEOX_5B_I2V, TextConfig, VAEConfig
+from piying.config import COGVIDEOX_5B_I2V, NANO, TextConfig, VAEConfig
 from piying.models import initial
 
 TRANSFORMER = replace(
@@ -39,3 +39,10 @@ def test_the_norms_of_a_new_autoencoder_do_not_see_the_latents():
     norm = initial.vae(VAE, seed=0).decoder.norm_out
     x = torch.randn(1, 8, 2, 8, 8)
     assert torch.allclose(norm(x, torch.randn(1, 16, 2, 1, 1)), norm.norm_layer(x), atol=1e-6)
+
+
+def test_a_text_is_read_in_its_order_from_the_start():
+    model = initial.text(NANO.text, seed=0)
+    told, turned = model(torch.tensor([[40, 50, 60, 70, 1, 0, 0, 0], [60, 50, 40, 70, 1, 0, 0, 0]]))
+    for here, there in ((0, 2), (2, 0), (3, 3)):
+        assert (told[here] - turned[there]).norm() > 0.1 * told[here].norm()
