@@ -31,6 +31,7 @@ VERBS = [
     "prep",
     "cast",
     "train",
+    "report",
     "train-nano",
     "evaluate",
     *MODELS,

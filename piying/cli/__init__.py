@@ -25,6 +25,7 @@ from piying.cli import (
     prep,
     prompt,
     replay,
+    report,
     terminal,
     theatre,
     train,
@@ -71,6 +72,7 @@ app.add_typer(theatre.app, name="theatre")
 app.command()(prep.prep)
 app.command()(cast.cast)
 app.command()(train.train)
+app.command()(report.report)
 app.command()(train_nano.train_nano)
 app.command()(evaluate.evaluate)
 

@@ -8,6 +8,7 @@ look for.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,11 @@ from piying.evaluate.looks import pictures, subsample
 from piying.evaluate.sight import COLOURLESS, Sight
 from piying.evaluate.stencils import Pose, Stencils, find, stencils
 from piying.theatre import puppets
-from piying.theatre.scene import COLOURS, Camera, Colour, Motion, Size, Style, Subject
+from piying.theatre.casting import ROBES
+from piying.theatre.scene import COLOURS, Camera, Colour, Motion, Size, Style, Subject, Troupe, UnseenStyle
+
+Puppet = Subject | Troupe
+AnyStyle = Style | UnseenStyle
 
 # What the stage does (piying.theatre.motion): shares of the canvas's height by number of actors, breadth of the widest
 # puppets in sizes (the first where they spin), zoom over a clip, and the camera's travel in canvas heights.
@@ -41,7 +46,7 @@ class Guess:
     """A subject as the key looks show it."""
 
     score: float
-    style: Style
+    style: AnyStyle
     colour: Colour
     size: Size
     scale: float  # pixels a puppet unit at rest
@@ -59,26 +64,26 @@ class Found:
 
 
 @torch.inference_mode()
-def look(clips: Tensor, casts: Sequence[Sequence[Subject]]) -> list[Sight]:
+def look(clips: Tensor, casts: Sequence[Sequence[Puppet]]) -> list[Sight]:
     """What is seen in clips uint8 [B F H W 3] of the subjects of `casts`, one or two a clip."""
     return [_look(clip, cast) for clip, cast in zip((pictures(subsample(clips)) + 1) / 2, casts, strict=True)]
 
 
-def _look(clip: Tensor, cast: Sequence[Subject]) -> Sight:
+def _look(clip: Tensor, cast: Sequence[Puppet]) -> Sight:
     """clip [T 3 H W] in 0..1."""
     small = F.avg_pool2d(clip, 2)
     free = torch.ones_like(small[:, 0])  # of puppets found so far, [T H W]
-    zooms = _zooms(len(clip), flow.camera(flow.drift(clip, torch.ones_like(clip[:, 0]))))
-    styles = possible_styles(clip)
-    actors: dict[Subject, Found] = {}
+    zooms = zooms_of(len(clip), flow.camera(flow.drift(clip, torch.ones_like(clip[:, 0]))))
+    styles: tuple[AnyStyle, ...] = possible_styles(clip)
+    actors: dict[Puppet, Found] = {}
     for subject in cast:
-        actors[subject] = found = _search(small, free, subject, styles, HEIGHTS[len(cast)], zooms)
+        actors[subject] = found = search(small, free, subject, styles, HEIGHTS[len(cast)], zooms)
         styles = (found.guess.style,)
-        free = free * _elsewhere(found, subject, small)
+        free = free * elsewhere(found, subject, small)
     camera = flow.camera(flow.drift(clip, F.interpolate(free[:, None], scale_factor=2)[:, 0]))
     seen: dict[str, dict[str, str]] = {}
     for subject, found in actors.items():
-        seen[subject] = {"size": found.guess.size, "motion": _motion(found, camera, len(cast))}
+        seen[subject] = {"size": found.guess.size, "motion": motion_of(found, camera, len(cast))}
         if found.guess.style not in COLOURLESS:
             seen[subject]["colour"] = found.guess.colour
     return Sight(seen, {"camera": camera})
@@ -95,39 +100,57 @@ def possible_styles(clip: Tensor) -> tuple[Style, ...]:
     return ("shadow", "ink") if alike > ONE_HUE else ("paper", "cartoon", "ink")
 
 
-def _search(
-    looks: Tensor, free: Tensor, subject: Subject, styles: Sequence[Style], heights: Mapping[Size, float], zooms: Tensor
+def search(
+    looks: Tensor,
+    free: Tensor,
+    subject: Puppet,
+    styles: Sequence[AnyStyle],
+    heights: Mapping[Size, float],
+    zooms: Tensor,
+    colours: tuple[Colour, ...] = (),
 ) -> Found:
-    """For each size what explains the key looks best; of these what explains all looks best."""
+    """For each size what explains the key looks best; of these what explains all looks best.
+
+    `colours` are those to look for; none: those that the puppet may wear. looks [T 3 H W] in 0..1, free [T H W].
+    """
     found = []
     for size, share in heights.items():
-        for scale in _scales(subject, share * looks.shape[-2]):
-            guesses = [_guess(looks, free, subject, style, size, scale, zooms) for style in styles]
-            found.append(_follow(looks, free, subject, max(guesses, key=lambda guess: guess.score), zooms))
+        for scale in scales(subject, share * looks.shape[-2]):
+            guesses = [
+                guess_at(looks, free, subject, colours or colours_of(subject, style), style, size, scale, zooms)
+                for style in styles
+            ]
+            found.append(follow(looks, free, subject, max(guesses, key=lambda guess: guess.score), zooms))
     return max(found, key=lambda track: float(track.belief.mean()))
 
 
-def _guess(
-    looks: Tensor, free: Tensor, subject: Subject, style: Style, size: Size, scale: float, zooms: Tensor
+def guess_at(
+    looks: Tensor,
+    free: Tensor,
+    subject: Puppet,
+    colours: tuple[Colour, ...],
+    style: AnyStyle,
+    size: Size,
+    scale: float,
+    zooms: Tensor,
 ) -> Guess:
     """The colour and facing that explain the key looks best."""
-    colours = COLOURS if style != "shadow" else COLOURS[:1]
     total = torch.zeros(2, len(colours), device=looks.device)
     for key in KEYS:
         poses = [Pose(scale * float(zooms[key]), facing, phase=phase) for facing in (1, -1) for phase in PHASES]
-        found = find(looks[key, None], _stencils(looks, subject, colours, style, poses), free[key, None])
+        found = find(looks[key, None], _stencils(looks, subject, colours, style, tuple(poses)), free[key, None])
         total += found.score[0].unflatten(0, (2, len(PHASES))).amax(1)
     facing, colour = divmod(int(total.argmax()), len(colours))
     return Guess(float(total.max()), style, colours[colour], size, scale, (1, -1)[facing])
 
 
-def _follow(looks: Tensor, free: Tensor, subject: Subject, guess: Guess, zooms: Tensor) -> Found:
+def follow(looks: Tensor, free: Tensor, subject: Puppet, guess: Guess, zooms: Tensor) -> Found:
     """Place and angle in every look."""
     place, angle, belief = torch.zeros(len(looks), 2), torch.zeros(len(looks)), torch.zeros(len(looks))
     for zoom in zooms.unique():
         steps = (zooms == zoom).nonzero()[:, 0]
         poses = [Pose(guess.scale * float(zoom), guess.facing, *turn) for turn in TURNS]
-        found = find(looks[steps], _stencils(looks, subject, (guess.colour,), guess.style, poses), free[steps])
+        found = find(looks[steps], _stencils(looks, subject, (guess.colour,), guess.style, tuple(poses)), free[steps])
         score, pose = found.score[:, :, 0].max(1)
         where = torch.stack([found.x[:, :, 0], found.y[:, :, 0]], -1)[torch.arange(len(steps)), pose]
         place[steps] = ((where + 0.5) / looks.shape[-2]).cpu()
@@ -136,19 +159,38 @@ def _follow(looks: Tensor, free: Tensor, subject: Subject, guess: Guess, zooms: 
     return Found(guess, place, _unwrap(angle), belief)
 
 
+def colours_of(subject: Puppet, style: AnyStyle) -> tuple[Colour, ...]:
+    """The colours that a puppet may wear, as far as a style shows them."""
+    if subject in ROBES:
+        return (ROBES[subject],)
+    return COLOURS if style != "shadow" else COLOURS[:1]
+
+
 def _stencils(
-    looks: Tensor, subject: Subject, colours: Sequence[Colour], style: Style, poses: Sequence[Pose]
+    looks: Tensor, subject: Puppet, colours: tuple[Colour, ...], style: AnyStyle, poses: tuple[Pose, ...]
 ) -> Stencils:
-    return stencils(subject, colours, style, poses, (looks.shape[-2], looks.shape[-1]), str(looks.device))
+    return _drawn(subject, colours, style, poses, (looks.shape[-2], looks.shape[-1]), str(looks.device))
 
 
-def _zooms(looks: int, camera: Camera) -> Tensor:
+@lru_cache(maxsize=96)  # up to 6 MB each; clips of one footage ask for the same again and again
+def _drawn(
+    subject: Puppet,
+    colours: tuple[Colour, ...],
+    style: AnyStyle,
+    poses: tuple[Pose, ...],
+    size: tuple[int, int],
+    device: str,
+) -> Stencils:
+    return stencils(subject, colours, style, poses, size, device)
+
+
+def zooms_of(looks: int, camera: Camera) -> Tensor:
     """The zoom of each look [T], in five levels."""
     s = (4 * torch.linspace(-0.5, 0.5, looks)).round() / 4
     return ZOOM ** (s * {"zoom_in": 1, "zoom_out": -1}.get(camera, 0))
 
 
-def _scales(subject: Subject, pixels: float) -> list[float]:
+def scales(subject: Puppet, pixels: float) -> list[float]:
     """Pixels a puppet unit for a size, as the stage has it: the widest puppets are smaller where they spin."""
     half_width, half_height = puppets.extent(subject)
     return sorted({pixels / max(2 * half_height, 2 * half_width / breadth) for breadth in BREADTHS})
@@ -160,7 +202,7 @@ def _unwrap(angle: Tensor) -> Tensor:
     return angle[0] + torch.cat([torch.zeros(1), steps.cumsum(0)])
 
 
-def _elsewhere(found: Found, subject: Subject, looks: Tensor) -> Tensor:
+def elsewhere(found: Found, subject: Puppet, looks: Tensor) -> Tensor:
     """1 where the subject is not, [T H W]."""
     height, width = looks.shape[-2:]
     half_width, half_height = (side * found.guess.scale / height * 1.1 for side in puppets.extent(subject))
@@ -172,11 +214,11 @@ def _elsewhere(found: Found, subject: Subject, looks: Tensor) -> Tensor:
     return (beside[:, None, :] | above[:, :, None]).float()
 
 
-def _motion(found: Found, camera: Camera, count: int) -> Motion:
+def motion_of(found: Found, camera: Camera, count: int) -> Motion:
     """The motion relative to the stage: what the camera added is taken away."""
     place = found.place.double()
     s = torch.linspace(-0.5, 0.5, len(place), dtype=torch.float64)
-    zoom = _zooms(len(place), camera).double()
+    zoom = zooms_of(len(place), camera).double()
     middle = place.new_tensor([0.75, 0.5])
     travel = place.new_tensor(TRAVEL.get(camera, (0.0, 0.0))) * (PAIR_TRAVEL if count == 2 else 1.0)
     place = (place - middle) / zoom[:, None] + middle + s[:, None] * travel

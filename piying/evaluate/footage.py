@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from piying.generate import Model
 from piying.models.vae import VAE
 from piying.request import Request
 from piying.theatre.ahead import draw_ahead
-from piying.theatre.scene import FPS, FRAMES
+from piying.theatre.scene import FPS, FRAMES, Scene
 from piying.theatre.stage import render
 from piying.video import Video
 
@@ -32,6 +33,13 @@ RENDERED = 16  # clips drawn at a time
 TOGETHER = {"cuda": 16, "cpu": 1}  # videos made at a time
 
 Listener = Callable[[str], None]
+
+
+class Staged(Protocol):
+    """Whatever tells of one scene."""
+
+    @property
+    def scene(self) -> Scene: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Deadline:
         return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
 
-def film_rendered(cases: Sequence[Case], folder: Path) -> None:
+def film_rendered(cases: Sequence[Staged], folder: Path) -> None:
     """What the cases promise, as the theatre draws it."""
     batches = _missing(range(len(cases)), folder, RENDERED)
     for batch, clips in zip(batches, _draw(cases, batches), strict=True):
@@ -53,7 +61,7 @@ def film_rendered(cases: Sequence[Case], folder: Path) -> None:
             Video(clip, FPS).save(_path(folder, i))
 
 
-def film_reconstructed(cases: Sequence[Case], folder: Path, vae: VAE, device: str) -> None:
+def film_reconstructed(cases: Sequence[Staged], folder: Path, vae: VAE, device: str) -> None:
     """The same through the VAE and back; `psnr` in dB and `ssim` are means over frames."""
     batches = _missing(range(len(cases)), folder, RENDERED)
     for batch, clips in zip(batches, _draw(cases, batches), strict=True):
@@ -68,13 +76,13 @@ def film_reconstructed(cases: Sequence[Case], folder: Path, vae: VAE, device: st
 def film_generated(model: Model, cases: Sequence[Case], folder: Path, deadline: Deadline, on_event: Listener) -> None:
     """Videos of the captions. A case's seed is its scene's, so that both languages start from the same noise."""
     requests = {i: Request(prompt=case.caption, seed=case.scene.seed) for i, case in enumerate(cases)}
-    _make(model, requests, folder, deadline, on_event)
+    film(model, requests, folder, deadline, on_event)
 
 
 def film_silence(model: Model, cases: Sequence[Case], folder: Path, deadline: Deadline, on_event: Listener) -> None:
     """Videos of a prompt that tells nothing, from the same seeds."""
     requests = {i: Request(prompt=SILENCE, seed=case.scene.seed) for i, case in enumerate(cases)}
-    _make(model, requests, folder, deadline, on_event)
+    film(model, requests, folder, deadline, on_event)
 
 
 def film_from_first(model: Model, cases: Sequence[Case], folder: Path, deadline: Deadline, on_event: Listener) -> None:
@@ -93,7 +101,30 @@ def film_from_first(model: Model, cases: Sequence[Case], folder: Path, deadline:
         first = psnr(given[i], torch.from_numpy(video.frames[:1].copy()))
         ledger.add(folder / NUMBERS, {"clip": i, "psnr": first.item(), "ceiling": ceiling.item()})
 
-    _make(model, requests, folder, deadline, on_event, measure)
+    film(model, requests, folder, deadline, on_event, measure)
+
+
+def film(
+    model: Model,
+    requests: Mapping[int, Request],
+    folder: Path,
+    deadline: Deadline,
+    on_event: Listener,
+    measure: Callable[[int, Video], None] | None = None,
+) -> None:
+    """The videos of requests that are not there yet, under their numbers; what is made together shares adapters.
+
+    `measure` is given each before it is saved.
+    """
+    together = TOGETHER[model.checkpoint.transformer.proj_out.weight.device.type]
+    for batch in _missing(requests, folder, together):
+        if deadline.is_over():
+            return
+        for i, video in zip(batch, model.make(*(requests[i] for i in batch)), strict=True):
+            if measure:
+                measure(i, video)
+            video.save(_path(folder, i))
+        on_event(f"{folder.name}: {len(filmed(folder))} of {len(requests)}")
 
 
 def same_again(model: Model, cases: Sequence[Case]) -> list[bool]:
@@ -117,26 +148,7 @@ def numbers(folder: Path, name: str) -> list[float]:
     return [by_clip[clip] for clip in filmed(folder) if clip in by_clip]
 
 
-def _make(
-    model: Model,
-    requests: Mapping[int, Request],
-    folder: Path,
-    deadline: Deadline,
-    on_event: Listener,
-    measure: Callable[[int, Video], None] | None = None,
-) -> None:
-    together = TOGETHER[model.checkpoint.transformer.proj_out.weight.device.type]
-    for batch in _missing(requests, folder, together):
-        if deadline.is_over():
-            return
-        for i, video in zip(batch, model.make(*(requests[i] for i in batch)), strict=True):
-            if measure:
-                measure(i, video)
-            video.save(_path(folder, i))
-        on_event(f"{folder.name}: {len(filmed(folder))} of {len(requests)}")
-
-
-def _draw(cases: Sequence[Case], batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
+def _draw(cases: Sequence[Staged], batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
     """The scenes of each batch as the theatre draws them, uint8 [N F H W 3]."""
     return draw_ahead([([cases[i].scene for i in batch], FRAMES) for batch in batches], CANVAS, RENDERED)
 

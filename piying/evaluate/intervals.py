@@ -34,6 +34,29 @@ def rate(successes: int, trials: int) -> Estimate:
     return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)
 
 
+def clustered(groups: Sequence[Sequence[bool]]) -> Estimate:
+    """A proportion over trials that come in groups, as videos of one prompt do: Wilson's interval at the number of
+    independent trials that would vary as much (the effective sample size of Kish 1965, Survey Sampling).
+
+    The variance is that of a ratio over the groups, and never taken to be less than that of independent trials.
+    Raises UsageError where there is no trial.
+    """
+    sizes, sums = [len(group) for group in groups if group], [sum(group) for group in groups if group]
+    trials, count = sum(sizes), len(sizes)
+    plain = rate(sum(sums), trials)
+    p = plain.value
+    if count < 2 or p in (0, 1):
+        effective = float(count) if count < 2 else float(trials)
+    else:
+        spread = sum((found - p * size) ** 2 for found, size in zip(sums, sizes, strict=True))
+        variance = count / (count - 1) * spread / trials**2
+        effective = min(trials, p * (1 - p) / variance) if variance else trials
+    z2 = Z * Z / effective
+    centre = (p + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2) / (1 + z2) * math.sqrt(p * (1 - p) + z2 / 4)
+    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)
+
+
 def difference(a: Estimate, b: Estimate) -> Estimate:
     """a - b for two independent rates: Newcombe's interval, built from Wilson's ends (Newcombe 1998, method 10)."""
     low = math.hypot(a.value - a.low, b.high - b.value)

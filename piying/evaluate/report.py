@@ -9,7 +9,6 @@ from typing import Literal
 from PIL import Image, ImageDraw
 
 from piying.evaluate.intervals import Estimate
-from piying.evaluate.sight import ATTRIBUTES
 
 Unit = Literal["rate", "points", "dB", ""]
 
@@ -75,7 +74,7 @@ class Report:
         for source, attributes in self.confusions.items():
             for attribute, counts in attributes.items():
                 name = f"confusion-{source.replace(', ', '-').replace(' ', '-')}-{attribute}.png"
-                matrix(attribute, counts).save(out / name)
+                matrix(counts).save(out / name)
                 drawn[name] = f"{attribute}, {source}: a row is what was told, a column what was seen"
         (out / "report.md").write_text(markdown(self, {**self.pictures, **drawn}))
 
@@ -154,24 +153,27 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def matrix(attribute: str, counts: Mapping[str, Mapping[str, int]]) -> Image.Image:
-    """A confusion matrix: a row for each told value, a column for each seen one, darker with the row's share."""
-    values, cell, margin = ATTRIBUTES[attribute], 40, 110
-    side = margin + cell * len(values)
-    picture = Image.new("RGB", (side, side), "white")
+def matrix(counts: Mapping[str, Mapping[str, int]]) -> Image.Image:
+    """A confusion matrix: a row for each told value, a column for each seen one, darker with the row's share.
+
+    `counts` has every told value, and in each of them every value that may be seen.
+    """
+    columns, cell, margin = list(next(iter(counts.values()))), 40, 110
+    picture = Image.new("RGB", (margin + cell * len(columns), margin + cell * len(counts)), "white")
     pen = ImageDraw.Draw(picture)
-    for i, told in enumerate(values):
-        row = counts.get(told, {})
+    for j, seen in enumerate(columns):
+        pen.text((margin + cell * j + cell // 2, margin - 8 - 12 * (j % 2)), seen, fill="black", anchor="mb")
+    for i, (told, row) in enumerate(counts.items()):
         total = sum(row.values())
-        middle = margin + cell * i + cell // 2
-        pen.text((margin - 8, middle), told, fill="black", anchor="rm")
-        pen.text((middle, margin - 8 - 12 * (i % 2)), told, fill="black", anchor="mb")
-        for j, seen in enumerate(values):
-            count = row.get(seen, 0)
+        pen.text((margin - 8, margin + cell * i + cell // 2), told, fill="black", anchor="rm")
+        for j, seen in enumerate(columns):
+            count = row[seen]
             shade = 255 - round(215 * count / total) if total else 255
             x, y = margin + cell * j, margin + cell * i
             pen.rectangle(
-                (x, y, x + cell, y + cell), fill=(shade, shade, 255) if i == j else (255, shade, shade), outline="#ddd"
+                (x, y, x + cell, y + cell),
+                fill=(shade, shade, 255) if told == seen else (255, shade, shade),
+                outline="#ddd",
             )
             if count:
                 pen.text((x + cell // 2, y + cell // 2), str(count), fill="black", anchor="mm")

@@ -1,5 +1,6 @@
 """What a fine-tuning begins with: the dataset as latents and text states, and the parts of the model by need."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -11,7 +12,7 @@ from torch import nn
 from piying.adapters.attach import Fitted
 from piying.checks import memory_or
 from piying.config import ModelConfig
-from piying.data.dataset import Clip, Dataset
+from piying.data.dataset import Clip, Dataset, write_whole
 from piying.errors import PiyingError, UsageError
 from piying.memory.stream import Stream
 from piying.models.text import Block, TextEncoder, Tokenizer
@@ -90,6 +91,9 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     if not shown:
         raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
     learned, held_out = _split(shown, tuning, run.listen)
+    if ranks.rank() == 0:
+        ids = {"learned": [one.clip.id for one in learned], "held_out": [one.clip.id for one in held_out]}
+        write_whole(run.out / "clips.json", json.dumps(ids, indent=1, ensure_ascii=False))
     prompts = [substitute(prompt, dataset.aliases) for prompt in tuning.prompts]
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
     if ranks.rank() == 0:

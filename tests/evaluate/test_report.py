@@ -24,7 +24,7 @@ def test_every_judge_that_decides_must_agree():
 
 def test_a_confusion_is_darker_where_more_went_wrong():
     counts = {"small": {"small": 1, "large": 3}, "large": {"small": 0, "large": 4}}
-    picture = matrix("size", counts)
+    picture = matrix(counts)
     corner = [(110 + 40 * column + 4, 110 + 40 * row + 4) for row in range(2) for column in range(2)]
     right, wrong, never, always = (picture.getpixel(place) for place in corner)
     assert wrong[1] < 150 < right[0]

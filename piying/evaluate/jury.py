@@ -1,0 +1,148 @@
+"""Who looks at the clips of a report, and what they found; each clip is looked at once by each judge."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from piying.data import scores
+from piying.data.dataset import Clip, Dataset
+from piying.data.describe import frames_of
+from piying.evaluate import analytic, flow, ledger, nearest, paths, stencils, troupe
+from piying.evaluate.asks import Ask
+from piying.evaluate.embedding import Embedder, likeness
+from piying.evaluate.placing import Scale
+from piying.evaluate.scenery import Scenery
+from piying.theatre.scene import SUBJECTS, TROUPE, UNSEEN_STYLES
+from piying.video import read_image
+
+SEEN = "seen.jsonl"
+CLOSE = 3  # pictures of the gallery that a likeness counts
+
+Facts = dict[str, Any]
+
+
+class Judge(Protocol):
+    """What it finds in a clip uint8 [F H W 3]; `mark` changes with whatever decides it."""
+
+    mark: str
+
+    def see(self, frames: np.ndarray, ask: Ask) -> Facts: ...
+
+
+class Theatre:
+    """Exact eyes: the troupe, its motions, the camera; backdrop, style and light."""
+
+    def __init__(self, scenery: Scenery, device: str) -> None:
+        self.scenery, self.device = scenery, device
+        sources = [Path(str(module.__file__)) for module in (analytic, flow, paths, stencils, troupe)]
+        self.mark = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+
+    def see(self, frames: np.ndarray, ask: Ask) -> Facts:
+        clip = torch.from_numpy(frames)[None]
+        known = {name: name for name in (*SUBJECTS, *TROUPE)}
+        told = [ask.told[key] for key in ("subject", "subject2") if key in ask.told] or list(ask.names)
+        cast = [known[name] for name in told if name in known]
+        style: Any = ask.told.get("style")
+        among = SUBJECTS if style in UNSEEN_STYLES and not ask.names else ()
+        seen = troupe.look(clip.to(self.device), [cast], [style], among)[0]
+        return asdict(seen) | self.scenery.look(clip)[0]
+
+
+class Eye:
+    """A vision model, and the cast as it sees them: clips that show one of them alone, and reference pictures."""
+
+    def __init__(self, embedder: Embedder, dataset: Dataset, learned: Sequence[Clip], held_out: Sequence[Clip]) -> None:
+        self.embedder = embedder
+        vectors = {clip.id: embedder.clip(frames_of(dataset.path(clip))) for clip in (*learned, *held_out)}
+        self.everything = torch.cat([vectors[clip.id] for clip in learned])
+        self.galleries: dict[str, torch.Tensor] = {}
+        self.scales: dict[str, Scale] = {}
+        for member in dataset.cast:
+            own = [clip for clip in learned if clip.names == (member.id,)]
+            pictures = [read_image(dataset.folder / path) for path in member.references]
+            parts = [vectors[clip.id] for clip in own] + ([embedder.pictures(pictures)] if pictures else [])
+            if not parts:
+                continue
+            self.galleries[member.id] = torch.cat(parts)
+            same = [
+                likeness(vectors[clip.id], self.galleries[member.id], CLOSE)
+                for clip in held_out
+                if clip.names == (member.id,)
+            ]
+            for clip in own:  # each against those of other episodes
+                others = [vectors[other.id] for other in own if other.episode != clip.episode]
+                if others:
+                    same.append(likeness(vectors[clip.id], torch.cat(others), CLOSE))
+            different = [
+                likeness(vectors[clip.id], self.galleries[member.id], CLOSE)
+                for clip in (*learned, *held_out)
+                if member.id not in clip.names
+            ]
+            self.scales[member.id] = Scale(tuple(same), tuple(different))
+        self.style = Scale(tuple(likeness(vectors[clip.id], self.everything, CLOSE) for clip in held_out), ())
+        shown = hashlib.sha256(b"".join(vectors[name].numpy().tobytes() for name in sorted(vectors))).hexdigest()[:12]
+        self.mark = f"{embedder.mark} {shown}"
+
+    def see(self, frames: np.ndarray, ask: Ask) -> Facts:
+        """`near`: of the cast, those who are as like as real clips of them are, the most alike first; one at most for
+        each that was named."""
+        seen = self.embedder.clip(frames)
+        scores_ = {name: likeness(seen, gallery, CLOSE) for name, gallery in self.galleries.items()}
+        near = []
+        for name, score in sorted(scores_.items(), key=lambda pair: -pair[1]):
+            threshold = self.scales[name].threshold
+            if threshold is not None and score >= threshold:
+                near.append(name)
+        found: Facts = {
+            "scores": {name: round(score, 4) for name, score in scores_.items()},
+            "near": near[: max(1, len(ask.names))],
+            "style_place": self.style.place(likeness(seen, self.everything, CLOSE)),
+        }
+        if ask.names and ask.names[0] in scores_:
+            found["place"] = self.scales[ask.names[0]].place(scores_[ask.names[0]])
+        if self.embedder.reads and ask.prompt:
+            found["follows"] = float((seen @ self.embedder.text(ask.prompt)).mean())
+        return found
+
+
+class Ruler:
+    """What needs no eyes: how much a clip moves, and the coarse picture by which clips are compared."""
+
+    mark = "1"
+
+    def see(self, frames: np.ndarray, ask: Ask) -> Facts:
+        moments = np.linspace(0, len(frames) - 1, nearest.MOMENTS).round().astype(int)
+        coarse = nearest.coarse(torch.from_numpy(frames[moments])[None])[0]
+        return {
+            "moved": scores.score(frames, []).motion if len(frames) > 1 else None,
+            "coarse": [round(value, 3) for value in coarse.tolist()],
+        }
+
+
+def hear(
+    judges: Mapping[str, Judge],
+    clips: Mapping[int, Path],
+    asks: Mapping[int, Ask],
+    folder: Path,
+    say: Callable[[str], None],
+) -> dict[int, Facts]:
+    """What all judges found in each clip; what they found before is read from `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record, found = folder / SEEN, {number: Facts() for number in clips}
+    before = {(line["judge"], line["mark"], line["clip"]): line["found"] for line in ledger.findings(record)}
+    for name, judge in judges.items():
+        missing = [number for number in clips if (name, judge.mark, number) not in before]
+        for done, number in enumerate(missing, 1):
+            facts = judge.see(frames_of(clips[number]), asks[number])
+            before[name, judge.mark, number] = facts
+            ledger.add(record, {"judge": name, "mark": judge.mark, "clip": number, "found": facts})
+            if done % 8 == 0 or done == len(missing):
+                say(f"{folder.name}: {name} looked at {done} of {len(missing)}")
+        for number in clips:
+            found[number] |= before[name, judge.mark, number]
+    return found
