@@ -30,6 +30,7 @@ from piying.generate import Model, load
 from piying.prompts.aliases import substitute
 from piying.request import AdapterUse, Request
 from piying.theatre.scene import TROUPE, UNSEEN_STYLES
+from piying.weights import store
 
 MOST_SEEDS = 100  # of a prompt; clips are numbered by prompt and seed
 KNOWN = 40  # scenes on which the theatre's judges are judged, at most
@@ -131,7 +132,7 @@ def _open(
     judges: dict[str, Judge] = {"ruler": jury.Ruler()}
     if theatre:
         say("learning what the theatre's places look like")
-        places = scenery.learn(base.checkpoint.vae, out / "scenery.safetensors", device)
+        places = scenery.learn(base.checkpoint.vae, store.home() / "judges", device)
         judges["theatre"] = jury.Theatre(places, device)
     if embedder:
         judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, run.held_out[:REAL])

@@ -28,33 +28,21 @@ def rate(successes: int, trials: int) -> Estimate:
     """
     if not 0 <= successes <= trials or trials == 0:
         raise UsageError(f"{successes} of {trials}: a rate needs 0 <= successes <= trials and one trial, e.g. 9 of 10")
-    p, z2 = successes / trials, Z * Z
-    centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z / (1 + z2 / trials) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials * trials))
-    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)
+    return _wilson(successes / trials, trials, trials)
 
 
 def clustered(groups: Sequence[Sequence[bool]]) -> Estimate:
     """A proportion over trials that come in groups, as videos of one prompt do: Wilson's interval at the number of
-    independent trials that would vary as much (the effective sample size of Kish 1965, Survey Sampling).
+    independent trials that would vary as much (the effective sample size of Kish 1965, Survey Sampling), at most all.
 
-    The variance is that of a ratio over the groups, and never taken to be less than that of independent trials.
-    Raises UsageError where there is no trial.
+    Where all trials agree nothing tells how alike those of a group are, and each counts. Raises UsageError where there
+    is no trial.
     """
-    sizes, sums = [len(group) for group in groups if group], [sum(group) for group in groups if group]
-    trials, count = sum(sizes), len(sizes)
-    plain = rate(sum(sums), trials)
-    p = plain.value
-    if count < 2 or p in (0, 1):
-        effective = float(count) if count < 2 else float(trials)
-    else:
-        spread = sum((found - p * size) ** 2 for found, size in zip(sums, sizes, strict=True))
-        variance = count / (count - 1) * spread / trials**2
-        effective = min(trials, p * (1 - p) / variance) if variance else trials
-    z2 = Z * Z / effective
-    centre = (p + z2 / 2) / (1 + z2)
-    half = math.sqrt(z2) / (1 + z2) * math.sqrt(p * (1 - p) + z2 / 4)
-    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)
+    sizes, sums = [len(group) for group in groups], [sum(group) for group in groups]
+    plain = rate(sum(sums), sum(sizes))
+    spread = sum((found - plain.value * size) ** 2 for found, size in zip(sums, sizes, strict=True)) / plain.trials**2
+    effective = plain.value * (1 - plain.value) / spread if spread else plain.trials
+    return _wilson(plain.value, min(effective, plain.trials), plain.trials)
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -75,3 +63,11 @@ def mean(values: Sequence[float]) -> Estimate:
     centre = fmean(values)
     half = Z * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return Estimate(centre, centre - half, centre + half, len(values))
+
+
+def _wilson(p: float, effective: float, trials: int) -> Estimate:
+    """Wilson's interval of a proportion as of so many independent trials."""
+    z2 = Z * Z
+    centre = (p + z2 / (2 * effective)) / (1 + z2 / effective)
+    half = Z / (1 + z2 / effective) * math.sqrt(p * (1 - p) / effective + z2 / (4 * effective * effective))
+    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)

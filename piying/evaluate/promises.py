@@ -192,15 +192,16 @@ def confusion(clips: Clips, cast: Sequence[str], seen: Sequence[str]) -> dict[st
 
 
 def faults(shown: Shown) -> str:
-    """`dawa: erwa; motion: left, not rise` for what was found otherwise than it was asked for."""
+    """`erwa in the place of dawa; motion left, not rise` for what was found otherwise than it was asked for."""
     present = _present(shown)
     lacking = [name for name in _wanted(shown) if name not in present]
     strangers = [name for name in present if name not in _wanted(shown)]
     wrong = [f"{' and '.join(strangers) or NOBODY} in the place of {' and '.join(lacking)}"] if lacking else []
     for fact in ("motion", "backdrop", "style"):
         if fact in shown.ask.told and not _told(fact)(shown):
-            seen = _motions(shown) if fact == "motion" else shown.found[fact]
-            wrong.append(f"{fact} {seen}, not {shown.ask.told[fact]}")
+            told = [shown.ask.told[key] for key in (fact, f"{fact}2") if key in shown.ask.told]
+            seen = " and ".join(_matched(shown)) if fact == "motion" else shown.found[fact]
+            wrong.append(f"{fact} {seen}, not {' and '.join(told)}")
     return "; ".join(wrong)
 
 
@@ -310,10 +311,6 @@ def _anyone(shown: Shown, cast: set[str]) -> bool:
 
 def _style(shown: Shown) -> str:
     return str(shown.found["style"])
-
-
-def _motions(shown: Shown) -> str:
-    return " and ".join(shown.found["motions"])
 
 
 def _told(fact: str) -> Test:

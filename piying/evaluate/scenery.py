@@ -5,6 +5,7 @@ rendered scenes, some of them through the autoencoder that is judged, so that it
 looked for in small pictures; style and light in how often each colour and each sharpness of an edge occurs.
 """
 
+import hashlib
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,7 +26,7 @@ from piying.theatre.scene import BACKDROPS, LIGHTS, STYLES, SUBJECTS, TROUPE, UN
 
 FACTS: dict[str, tuple[str, ...]] = {"backdrop": BACKDROPS, "style": (*STYLES, *UNSEEN_STYLES), "light": LIGHTS}
 SEEDS = 1 << 51  # of the scenes: beyond those of training, of evaluation and of the detectors
-DRAWN, THROUGH = 900, 180  # scenes; those of them that are also seen through the autoencoder
+DRAWN, THROUGH = 900, 120  # scenes; those of them that are also seen through the autoencoder
 LOOKS, FRAMES = 3, 9  # pictures of a clip that are looked at; frames of a scene that is drawn for it
 RIDGE, WIDTH = 0.01, 1.0  # of the regression; of the kernel, in median distances
 COLOURS = 8  # levels of each channel
@@ -60,9 +61,11 @@ class Scenery:
         return torch.exp(-torch.cdist(seen[name], self.references[name]).square() / self.scales[name])
 
 
-def learn(vae: VAE, path: Path, device: str, drawn: int = DRAWN, through: int = THROUGH) -> Scenery:
-    """The references from `path`, or drawn and kept there."""
+def learn(vae: VAE, folder: Path, device: str, drawn: int = DRAWN, through: int = THROUGH) -> Scenery:
+    """The references from `folder`, or drawn and kept there under what they were made of; some minutes, once."""
+    path = folder / f"scenery-{_mark(vae, drawn, through)}.safetensors"
     if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
         dice = random.Random("scenery")
         scenes = [_scene(dice) for _ in range(drawn)]
         jobs = [(scenes[start : start + 4], FRAMES) for start in range(0, drawn, 4)]
@@ -88,6 +91,13 @@ def views(clips: Tensor) -> dict[str, Tensor]:
     moments = torch.linspace(0, clips.shape[1] - 1, LOOKS).round().long()
     looks = clips[:, moments].cpu()
     return {"picture": coarse(looks).double(), "marks": torch.cat([_colours(looks), _edges(looks)], 1).double()}
+
+
+def _mark(vae: VAE, drawn: int, through: int) -> str:
+    mark = hashlib.sha256(f"{drawn} {through} {LOOKS} {FRAMES} {EDGES}".encode())
+    for parameter in vae.parameters():
+        mark.update(parameter.detach().float().cpu().numpy().tobytes())
+    return mark.hexdigest()[:12]
 
 
 def _scene(dice: random.Random) -> Scene:

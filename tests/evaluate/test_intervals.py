@@ -4,7 +4,7 @@ import random
 import pytest
 
 from piying.errors import UsageError
-from piying.evaluate.intervals import difference, mean, rate
+from piying.evaluate.intervals import clustered, difference, mean, rate
 
 
 def test_wilson_gives_the_published_intervals():
@@ -43,3 +43,18 @@ def test_a_mean_has_the_normal_interval():
 def test_an_impossible_rate_is_refused(successes, trials):
     with pytest.raises(UsageError, match=f"{successes} of {trials}"):
         rate(successes, trials)
+
+
+def test_trials_that_come_alone_are_as_many_as_they_are():
+    assert clustered([[True]] * 7 + [[False]] * 3) == rate(7, 10)
+
+
+def test_groups_that_agree_within_themselves_count_as_one_trial_each():
+    found, alone = clustered([[True] * 5] * 6 + [[False] * 5] * 5), rate(6, 11)
+    assert found.trials == 55
+    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
+
+
+def test_groups_that_are_more_even_than_chance_count_no_more_than_their_trials():
+    assert clustered([[True, False]] * 10) == rate(10, 20)
+    assert clustered([[True] * 4] * 3) == rate(12, 12)

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from piying.data.dataset import Clip, Dataset, Member
+from piying.errors import UsageError
+from piying.evaluate import asks
+from piying.theatre.casting import SEED_BITS
+from piying.train.rehearsal import member
+
+
+def dataset(*cast, captions=("paper cutout of DaWa",)):
+    clips = [
+        Clip(id=str(i), media="", frames=9, fps=8, size=(32, 48), sha256="", captions=(caption,))
+        for i, caption in enumerate(captions)
+    ]
+    return Dataset(Path("ds"), tuple(clips), tuple(cast))
+
+
+NINE = [member(who) for who in asks.TROUPE]
+
+
+def test_more_prompts_begin_with_the_same():
+    few, many = (asks.theatre(dataset(*NINE), count) for count in (5, 40))
+    for kind in ("named", "plain"):
+        assert few[kind] == many[kind][:5] and len(many[kind]) == 40
+
+
+def test_names_stand_where_they_were_asked_for_and_nowhere_else():
+    asked = asks.theatre(dataset(*NINE), 40)
+    for ask in asked["named"]:
+        for name in ask.names:
+            one = next(one for one in NINE if one.id == name)
+            assert (one.token if ask.written == "token" else one.aliases[-1]) in ask.prompt
+    words = [word for one in NINE for word in (one.token, *one.aliases)]
+    assert not [ask for ask in asked["plain"] if any(word in ask.prompt for word in words) or ask.names]
+    assert {len(ask.names) for ask in asked["named"] if ask.kind == "pair"} == {2}
+    assert {name for ask in asked["named"] if ask.kind == "named" for name in ask.names} == set(asks.TROUPE)
+
+
+def test_both_kinds_tell_of_one_place_and_motion_which_training_never_drew():
+    asked = asks.theatre(dataset(member("dawa")), 12)
+    for named, plain in zip(asked["named"], asked["plain"], strict=True):
+        for fact in ("motion", "backdrop", "light", "style"):
+            assert named.told[fact] == plain.told[fact]
+        assert named.scene.seed >= 2**SEED_BITS and named.told["style"] == "paper"
+    assert {ask.told["subject"] for ask in asked["plain"]} >= {"boy"}  # what DaWa is one of, among others
+    assert asked["named"][0].told == asked["named"][1].told and asked["named"][0].written != asked["named"][1].written
+
+
+def test_a_style_is_asked_for_with_the_puppets_of_the_base():
+    asked = asks.theatre(dataset(captions=("a woodcut of a cat", "一只狗，木刻")), 6)
+    assert {ask.told["style"] for ask in asked["named"]} == {"woodcut"}
+    assert "woodcut" not in {ask.told["style"] for ask in asked["plain"]}
+    assert {ask.told["subject"] for ask in asked["named"]} <= set(asks.SUBJECTS)
+
+
+def test_who_is_not_of_the_troupe_is_refused():
+    with pytest.raises(UsageError, match="mia: not of the theatre"):
+        asks.theatre(dataset(Member(id="mia", token="Mia")), 2)
+
+
+def test_footage_is_asked_what_was_held_out_and_then_what_it_never_shows():
+    mia = Member(id="mia", token="Mia", aliases=("小米",), class_word="girl")
+    asked = asks.footage(dataset(mia, captions=("Mia eats an apple", "a tree", "Mia sleeps")), ["0", "1"], 4)
+    assert [ask.prompt for ask in asked["named"]][0] == "Mia eats an apple"
+    assert all("小米" in ask.prompt for ask in asked["named"][1::2])
+    assert all(ask.names == ("mia",) for ask in asked["named"])
+    assert asked["plain"][0].prompt == "girl eats an apple"
+    assert not any("Mia" in ask.prompt or "sleeps" in ask.prompt for ask in asked["plain"])
+    with pytest.raises(UsageError, match="nothing can be asked"):
+        asks.footage(dataset(captions=()), [], 4)

@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pytest
+
+from piying.evaluate import promises
+from piying.evaluate.asks import Ask
+from piying.evaluate.promises import Sets, Shown
+
+
+def shown(names, cast, *, motion="left", seen=None, written="token", group=0, plain="", **found):
+    told = {"subject": plain or names[0], "motion": "left", "backdrop": "sea", "style": "paper"}
+    motions = (motion,) if len(names) < 2 else seen
+    if len(names) > 1:
+        told |= {"subject2": names[1], "motion2": "rise"}
+    kind = "plain" if plain else "pair" if len(names) > 1 else "named"
+    ask = Ask("", kind, tuple(names), written, told)
+    facts = {"cast": cast, "motions": motions, "backdrop": "sea", "style": "paper"} | found
+    return Shown(ask, facts, group, Path())
+
+
+def table(sets, cast=("dawa", "erwa"), style=None):
+    return {measure.promise.name: measure for measure in promises.rows(sets, cast, style)}
+
+
+RIGHT, WRONG = shown(["dawa"], ("dawa",)), shown(["dawa"], ("erwa",), motion="rise")
+NAMED = "the one that was named is there, and it is that one"
+
+
+def test_the_one_that_was_named_must_be_the_one_that_is_there():
+    found = table(Sets({"adapter": [RIGHT] * 9 + [WRONG], "base": [WRONG] * 4}, {}))
+    assert found[NAMED].estimates["adapter"].value == 0.9 and found[NAMED].estimates["base"].value == 0
+    assert found[NAMED].met and found["motion right, with a name"].estimates["adapter"].value == 0.9
+
+
+def test_who_is_taken_for_another_is_counted_by_the_worst_pair():
+    clips = [RIGHT] * 6 + [WRONG] * 4 + [shown(["erwa"], ("erwa",))] * 10
+    worst = table(Sets({"adapter": clips}, {}))["the one most often taken for another of the troupe"]
+    assert worst.estimates["adapter"].value == 0.4 and worst.met is False
+    assert promises.confusion(clips, ["dawa", "erwa"], ["dawa", "erwa", "sanwa"])["dawa"] == {
+        "dawa": 6,
+        "erwa": 4,
+        "sanwa": 0,
+        "nobody": 0,
+    }
+
+
+def test_two_names_want_both_and_swapped_motions_are_said():
+    both = shown(["dawa", "erwa"], ("erwa", "dawa"), seen=("rise", "left"))
+    swapped = shown(["dawa", "erwa"], ("erwa", "dawa"), seen=("left", "rise"))
+    lacking = shown(["dawa", "erwa"], ("dawa", "boy"), seen=("left", "rise"))
+    found = table(Sets({"adapter": [both, swapped, swapped, lacking]}, {}))
+    assert found["two names in one prompt, both there"].estimates["adapter"].value == 0.75
+    assert found["two names in one prompt, their motions swapped"].estimates["adapter"].value == 0.5
+    assert promises.faults(lacking) == "boy in the place of erwa"
+    assert promises.faults(swapped) == "motion rise and left, not left and rise"
+
+
+def test_who_appears_without_being_named_leaks_and_what_the_base_can_do_must_stay():
+    cat, leak = shown([], ("cat",), plain="cat"), shown([], ("dawa",), plain="cat", motion="rise")
+    found = table(Sets({"adapter": [RIGHT]}, {"adapter": [cat] * 9 + [leak], "base": [cat] * 10}))
+    leaks = found["one of the cast appears without being named"]
+    assert leaks.estimates["adapter"].value == 0.1 and leaks.estimates["base"].value == 0 and leaks.met is False
+    for fact in ("subject", "motion"):
+        lost = found[f"{fact} right, without a name, behind the base"]
+        assert lost.estimates["adapter"].value == pytest.approx(0.1) and lost.met is False
+    assert found["motion right, with a name, behind the base without"].estimates["adapter"].value == 0
+
+
+def test_an_alias_is_set_against_the_token():
+    alias = shown(["dawa"], ("nobody",), written="alias")
+    found = table(Sets({"adapter": [RIGHT, RIGHT, alias, alias]}, {}))
+    assert found["alias behind the token (Chinese behind English)"].estimates["adapter"].value == 1
+
+
+def test_a_style_is_judged_where_nobody_was_learned():
+    ask = Ask("", "named", (), "token", {"subject": "cat", "motion": "left", "backdrop": "sea", "style": "woodcut"})
+    facts = {"cast": ("cat",), "motions": ("left",), "backdrop": "sea", "style": "woodcut"}
+    plain = shown([], ("cat",), plain="cat", style="woodcut")
+    found = table(Sets({"adapter": [Shown(ask, facts, 0, Path())]}, {"adapter": [plain]}), (), "woodcut")
+    assert found["woodcut where it was asked for"].met
+    assert found["the subject that was asked for, in that style"].met
+    assert found["woodcut where it was not asked for"].met is False
+
+
+def test_a_vision_model_decides_by_who_is_near():
+    near = shown(["dawa"], (), near=["dawa"], place=0.4)
+    far = shown(["dawa"], (), near=[], place=0.0)
+    leak = shown([], (), plain="cat", near=["dawa"])
+    found = {row.promise.name: row for row in promises.embedded(Sets({"adapter": [near, far]}, {"adapter": [leak]}))}
+    assert found[NAMED].estimates["adapter"].value == 0.5
+    assert found["place among real clips of the same character"].estimates["adapter"].value == pytest.approx(0.2)
+    assert found["one of the cast appears without being named"].estimates["adapter"].value == 1
+
+
+def test_a_copy_is_nearer_to_training_than_any_real_clip_could_be():
+    rows = promises.copied({"adapter": [0.01, 0.2], "base": [0.3], "real": [0.1, 0.3]}, 0.5)
+    distance, copies = rows
+    assert distance.estimates["adapter"].value == pytest.approx(0.105) and distance.ceilings["real"].value == 0.2
+    assert copies.estimates["adapter"].value == 0.5 and copies.estimates["base"].value == 0 and copies.met is False
+
+
+def test_the_verdict_says_what_was_kept_and_what_few_videos_leave_open():
+    first, *lines = promises.verdict(list(table(Sets({"adapter": [RIGHT] * 3}, {}), ("dawa",)).values()))
+    assert first == "All that was promised was kept."
+    assert lines[0].startswith(f"Kept: {NAMED}, 100.0 % (43.9 to 100.0, n = 3); promised was at least 90.0 %; so few")
+    sure = promises.verdict([table(Sets({"adapter": [WRONG] * 40, "base": [WRONG]}, {}), ("dawa",))[NAMED]])
+    assert sure[0] == "1 of 1 promises were missed." and "the base 0.0 %" in sure[1] and "open" not in sure[1]
+    assert promises.verdict([])[0].startswith("Nothing could be decided")
+
+
+def test_checkpoints_are_chosen_by_who_is_there_and_who_should_not_be():
+    leak = shown([], ("dawa",), plain="cat")
+    clean = shown([], ("cat",), plain="cat")
+    good, leaky = (promises.score(Sets({"adapter": [RIGHT]}, {"adapter": [one]})) for one in (clean, leak))
+    assert good == {"named": 1, "motion": 1, "backdrop": 1, "leakage": 0, "score": 3}
+    assert leaky["score"] == 2
