@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -176,9 +177,9 @@ def _shoot(studio: Studio, key: str, effort: Effort, adapter: Path | None, folde
                     )
                     for i, ask in enumerate(asked[kind])
                 }
-                footage.film(model, requests, where / f"{key}-{kind}", studio.deadline, studio.say)
-                there = len(filmed(where / f"{key}-{kind}"))
-                studio.say(f"{name}, prompts {kind}, seed {seed + 1} of {effort.seeds}: {there} videos")
+                footage.film(
+                    model, requests, where / f"{key}-{kind}", studio.deadline, partial(_tell, studio.say, name)
+                )
     found: dict[Kind, dict[str, list[Shown]]] = {kind: {} for kind in KINDS}
     for kind in KINDS:
         for name, (_, _, where) in makers.items():
@@ -329,3 +330,7 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         "machine": f"{machine}, torch {torch.__version__}, Python {platform.python_version()}",
         "piying": version("piying"),
     }
+
+
+def _tell(say: Say, name: str, line: str) -> None:
+    say(f"{name}, {line} videos")

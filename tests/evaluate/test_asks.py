@@ -63,7 +63,7 @@ def test_who_is_not_of_the_troupe_is_refused():
 def test_footage_is_asked_what_was_held_out_and_then_what_it_never_shows():
     mia = Member(id="mia", token="Mia", aliases=("小米",), class_word="girl")
     asked = asks.footage(dataset(mia, captions=("Mia eats an apple", "a tree", "Mia sleeps")), ["0", "1"], 4)
-    assert [ask.prompt for ask in asked["named"]][0] == "Mia eats an apple"
+    assert asked["named"][0].prompt == "Mia eats an apple"
     assert all("小米" in ask.prompt for ask in asked["named"][1::2])
     assert all(ask.names == ("mia",) for ask in asked["named"])
     assert asked["plain"][0].prompt == "girl eats an apple"

@@ -29,7 +29,7 @@ def drawn(scene):
 
 
 class Player:
-    """Plays what a prompt tells of where an adapter is on that `knows` the cast, else what the base would make of it."""
+    """Plays what a prompt tells of where an adapter is on that `knows` the cast, else the base's own puppets."""
 
     def __init__(self, run, knows=lambda source: True):
         self.scenes, self.knows, self.made, self.name = {}, knows, 0, "nano"
@@ -102,11 +102,8 @@ def player(run, monkeypatch):
 
 
 def values(found, which="adapter"):
-    return {
-        row["promise"]["name"]: row["estimates"][which]["value"]
-        for row in found["measures"]
-        if which in row["estimates"]
-    }
+    rows = [row for row in found["measures"] if which in row["estimates"]]
+    return {row["promise"]["name"]: row["estimates"][which]["value"] for row in rows}
 
 
 NAMED = "the one that was named is there, and it is that one"
@@ -178,7 +175,7 @@ def test_footage_that_nothing_here_can_judge_is_said(run, player, tmp_path):
 
 
 def test_what_is_no_run_is_named(run, tmp_path):
-    with pytest.raises(UsageError, match="recipe.json is missing"):
+    with pytest.raises(UsageError, match="no run, recipe"):
         runs.read(tmp_path)
     shutil.move(tmp_path / "ds", tmp_path / "moved")
     with pytest.raises(UsageError, match="--dataset"):

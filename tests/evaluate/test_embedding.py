@@ -70,7 +70,7 @@ def test_likeness_is_the_mean_of_the_nearest_cosines():
 
 
 def test_what_is_no_model_is_one_line(tmp_path):
-    with pytest.raises(UsageError, match="no config.json there"):
+    with pytest.raises(UsageError, match="name the folder of a vision model"):
         Embedder(tmp_path, "cpu")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(PiyingError, match="cannot be read"):
