@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -40,6 +40,7 @@ COPY = 0.5  # of the distance between the training clips and the nearest held-ou
 CHOOSING = (8, 1)  # prompts and seeds on which a checkpoint is chosen
 KINDS: tuple[Kind, ...] = ("named", "plain")
 
+Phase = Literal["choosing", "report"]
 Say = Callable[[str], None]
 
 
@@ -156,14 +157,14 @@ def _asks(studio: Studio, key: str, prompts: int) -> dict[Kind, list[Ask]]:
     return asks.footage(studio.run.dataset, [clip.id for clip in studio.run.held_out], prompts)
 
 
-def _shoot(studio: Studio, key: str, effort: Effort, adapter: Path | None, folder: Path) -> Sets:
-    """The videos of the base and of what was trained, seed by seed, so that a stopped report has all prompts."""
+def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, folder: Path) -> Sets:
+    """The videos of what was trained, and for a report of the base: seed by seed, so that a stopped one has all
+    prompts."""
     asked = _asks(studio, key, effort.prompts)
     uses = (AdapterUse(source=str(adapter)),) if adapter else ()
-    makers = {
-        "adapter": (studio.whole or studio.base, uses, folder),
-        "base": (studio.base, (), studio.out / "clips" / "base"),
-    }
+    makers = {"adapter": (studio.whole or studio.base, uses, folder)}
+    if key == "report":
+        makers["base"] = studio.base, (), studio.out / "clips" / "base"
     for seed in range(effort.seeds):
         for name, (model, use, where) in makers.items():
             for kind in KINDS:

@@ -58,7 +58,7 @@ def write(
     rows = [asdict(measure) | {"met": measure.met} for measure in measures]
     found = {
         "title": title,
-        "met": all(measure.met is not False for measure in measures),
+        "met": any(measure.met for measure in measures) and all(measure.met is not False for measure in measures),
         "verdict": list(verdict),
         "setting": dict(setting),
         "measures": rows,

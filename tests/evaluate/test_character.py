@@ -137,7 +137,12 @@ def test_an_adapter_that_shows_the_base_s_own_puppets_misses_its_promise(run, pl
 
 def test_a_stopped_report_goes_on_and_makes_nothing_twice(run, player, tmp_path):
     stopped = character.report(run.folder, tmp_path / "out", replace(EFFORT, minutes=0), say=lambda line: None)
-    assert player.made == 0 and NAMED not in values(stopped) and "0 of" in stopped["setting"]["videos"]
+    assert (
+        player.made == 0
+        and NAMED not in values(stopped)
+        and not stopped["met"]
+        and "0 of" in stopped["setting"]["videos"]
+    )
     character.report(run.folder, tmp_path / "out", replace(EFFORT, seeds=1), say=lambda line: None)
     once = player.made
     character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
@@ -154,6 +159,7 @@ def test_the_best_of_the_kept_adapters_is_marked_judged_and_can_be_added(run, pl
     found = character.report(run.folder, tmp_path / "out", EFFORT, every=True, say=lambda line: None)
     assert found["chosen"]["best"] == "00000002"  # of equals the earliest
     assert found["chosen"]["scores"]["00000001"]["named"] == 0
+    assert not list((tmp_path / "out" / "clips" / "base").glob("choosing-*"))  # the base has nothing to be chosen
     assert found["setting"]["trained"] == str(run.folder / "best" / runs.FILE)
     assert store.locate(str(run.folder / "best")).read_bytes() == run.kept["00000002"].read_bytes()
     assert values(found)[NAMED] == 1
