@@ -150,6 +150,9 @@ def test_a_stopped_report_goes_on_and_makes_nothing_twice(run, player, tmp_path)
     looked = (tmp_path / "out" / "clips" / "base" / "report-named" / jury.SEEN).read_text()
     again = character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
     assert player.made == 2 * once and values(again)[NAMED] == 1
+    fewer = character.report(run.folder, tmp_path / "out", replace(EFFORT, seeds=1), say=lambda line: None)
+    trials = [row["estimates"]["adapter"]["trials"] for row in (again["measures"][0], fewer["measures"][0])]
+    assert trials == [2 * PROMPTS, PROMPTS]  # what was made before and not asked for now does not count
     assert (tmp_path / "out" / "clips" / "base" / "report-named" / jury.SEEN).read_text() == looked
 
 
