@@ -4,6 +4,7 @@ In training, which torchrun starts, each rank draws samples of its own; gradient
 same step. Rank 0 decides and writes. The ranks that make one video are started by `crew`.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ def together() -> Iterator[None]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     yield
     dist.barrier()  # one that leaves earlier takes its connections from the others
+    gc.collect()  # what holds a group after its end, as split weights do in cycles, may abort the process when it ends
     leave()
 
 
