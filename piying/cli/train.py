@@ -55,6 +55,8 @@ def train(
         made = export(tuned, read, out, whole=merged) if tuned and ranks.rank() == 0 else []
         for one in made:
             terminal.say(f"{one.path}: read again, {one.distance:.1e} away from what was trained")
+        if ranks.rank():
+            return
     if as_json:
         terminal.answer({"run": str(out), "made": [str(one.path) for one in made]})
     else:

@@ -43,6 +43,8 @@ def train_nano(
             stages=[name for name in nano.STAGES if not stage or name in stage],
             on_event=lambda event: terminal.say(str(event)),
         )
+        if ranks.rank():
+            return
     if as_json:
         terminal.answer({"run": str(out), "model": str(folder) if folder else None})
     else:

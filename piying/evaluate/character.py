@@ -297,10 +297,10 @@ def _choose(studio: Studio) -> dict[str, object]:
         raise UsageError(f"{studio.run.folder}: kept no adapters to choose from")
     prompts, seeds = CHOOSING
     effort = replace(studio.effort, prompts=prompts, seeds=seeds)
-    scores = {}
+    scores, wanted = {}, seeds * len(_asks(studio, "choosing", prompts)["named"])
     for step, path in kept.items():
         sets = _shoot(studio, "choosing", effort, path, studio.out / "clips" / digest(path)[:12])
-        if len(sets.named["adapter"]) == prompts * seeds:
+        if len(sets.named["adapter"]) == wanted:
             scores[step] = promises.score(sets)
             studio.say(f"{step}: {', '.join(f'{name} {value:.2f}' for name, value in scores[step].items())}")
     if len(scores) < len(kept):

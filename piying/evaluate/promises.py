@@ -54,13 +54,13 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
         table.append(row("two names in one prompt, both there", pair, _is_there, at_least=0.7))
         table.append(row("two names in one prompt, their motions swapped", pair, _swapped))
         table.append(_worst_pair(single))
+    known = {name: [shown for shown in clips if shown.ask.told] for name, clips in single.items()}
     if style:
-        table.append(row(f"{style} where it was asked for", single, _told("style"), at_least=0.95))
-        table.append(row("the subject that was asked for, in that style", single, _is_there, at_least=0.9))
+        table.append(row(f"{style} where it was asked for", known, _told("style"), at_least=0.95))
+        table.append(row("the subject that was asked for, in that style", known, _is_there, at_least=0.9))
         table.append(
             row(f"{style} where it was not asked for", sets.plain, lambda shown: _style(shown) == style, at_most=0.02)
         )
-    known = {name: [shown for shown in clips if shown.ask.told] for name, clips in single.items()}
     for fact in ("motion", "backdrop", *(() if style else ("style",))):
         test = _told(fact)
         table.append(row(f"{fact} right, with a name", known, test))
@@ -99,13 +99,14 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
 def embedded(sets: Sets) -> list[Measure]:
     """What a vision model decides, where the footage is not the theatre's."""
     single, pair = _of(sets.named, "named"), _of(sets.named, "pair")
+    who = {name: [shown for shown in clips if shown.ask.names] for name, clips in single.items()}
     table = [
-        row("the one that was named is there, and it is that one", single, _is_near, at_least=0.9),
+        row("the one that was named is there, and it is that one", who, _is_near, at_least=0.9),
         average("place among real clips of the same character", single, "place", "rate"),
         row("two names in one prompt, both there", pair, _is_near, at_least=0.7),
         row(
             "one of the cast appears without being named",
-            sets.plain,
+            sets.plain if any(who.values()) else {},
             lambda shown: bool(shown.found.get("near")),
             at_most=0.02,
         ),
@@ -236,6 +237,9 @@ def score(sets: Sets) -> dict[str, float]:
     parts = {"named": _rate(named, _is_there if known else _is_near).value} if named else {}
     if any(shown.ask.told.get("style") and not shown.ask.names for shown in named):
         parts["named"] = _rate(named, _told("style")).value
+    places = [shown.found["style_place"] for shown in named if shown.found.get("style_place") is not None]
+    if places and not known and not any(shown.ask.names for shown in named):
+        parts["named"] = sum(places) / len(places)
     for fact in ("motion", "backdrop"):
         if known:
             parts[fact] = _rate(known, _told(fact)).value

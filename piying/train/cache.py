@@ -163,7 +163,7 @@ class TextCache:
 
 
 def mark_of(tensors: Mapping[str, safe.Stored]) -> str:
-    """A SHA-256 over names, shapes and some values of each stored tensor: what `fingerprint` says, without loading."""
+    """A SHA-256 over names, shapes and some values of each stored tensor."""
     digest = hashlib.sha256()
     for name, stored in sorted(tensors.items()):
         digest.update(json.dumps([name, stored.shape]).encode())

@@ -12,7 +12,8 @@ from piying.train.tuning import Tuning
 def card(tuned: Tuned, tuning: Tuning, out: Path, adapter: Adapter) -> str:
     """Markdown, with the head that model hubs read."""
     ready, config = tuned.ready, tuned.ready.config
-    learned, held_out = ready.examples.shown, ready.held_out
+    learned = ready.examples.shown
+    held_out = len(json.loads((out / "clips.json").read_text("utf-8"))["held_out"])
     names = ", ".join(adapter.triggers) or "a style"
     base = config.hub or config.name
     first = ready.dataset.cast[0] if ready.dataset.cast else None
@@ -44,7 +45,7 @@ def card(tuned: Tuned, tuning: Tuning, out: Path, adapter: Adapter) -> str:
         "## Data",
         "",
         f"{len(learned)} clips, {seconds:.0f} seconds, of {len({one.clip.episode for one in learned})} episodes; "
-        f"{len(held_out)} clips of other episodes were held out.",
+        f"{held_out} clips were held out.",
         "",
         "## How it went",
         "",

@@ -50,7 +50,12 @@ def read(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
 
 def steps(folder: Path) -> list[int]:
     """The steps that were saved, oldest first."""
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+    return sorted(step_of(path) for path in folder.glob("step-*"))
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint by its folder's name."""
+    return int(path.name.removeprefix("step-"))
 
 
 def split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -38,7 +38,8 @@ def lesson(transformer: Transformer, alpha: Tensor, weighting: str, *, together:
         elif rows.any():
             with torch.no_grad(), attached(transformer):
                 target[rows] = predict(transformer, x[rows], _only(rows, example))
-        errors = (predict(transformer, x, example) - target).square().flatten(1).mean(1)
+        learner = model if isinstance(model, Transformer) else transformer  # or the average of one
+        errors = (predict(learner, x, example) - target).square().flatten(1).mean(1)
         weights = level_weights(level.logit()).float() if weighting == "flow" else torch.ones_like(errors)
         learned = torch.where(rows, torch.nan, errors)
         kept = torch.where(rows, errors, torch.nan)

@@ -73,7 +73,7 @@ def tune(
     if ranks.rank() == 0:
         _open(out, tuning, source, dataset, resume)
     ranks.wait()
-    step = max(checkpoint.steps(out / NAME), default=0)
+    step = max((checkpoint.step_of(path) for path in (out / NAME).glob("**/step-*")), default=0)
     listen = silent if ranks.rank() else board(out / "board", step, listen)
     run = Run(tuning, out, device, Clock(minutes), listen)
     ready = prepare(source, model, dataset, run, memory)
@@ -92,7 +92,10 @@ def _train(ready: Ready, run: Run[Tuning], memory: int | None) -> Tuned | None:
     ]
     first, kept = savings.choose(estimates, memory), run.out / "trial.json"
     if kept.is_file() and any((run.out / NAME).glob("**/step-*")):  # the same way on, since another rounds otherwise
-        first = ways.index(Savings(**json.loads(kept.read_text("utf-8"))["savings"]))
+        begun = Savings(**json.loads(kept.read_text("utf-8"))["savings"])
+        if begun not in ways:
+            raise UsageError(f"out={run.out}: was begun with {begun}, which is not possible here; go on where it began")
+        first = ways.index(begun)
     for way in ways[first:]:
         try:
             return _attempt(ready, run, way, memory)
@@ -132,7 +135,8 @@ def _stage(
     begin: Callable[[], object],
 ) -> Stage[Fitted | Transformer]:
     tuning, device = run.recipe, run.device
-    loss = lesson(transformer, alphas(ready.config.schedule).to(device), tuning.weighting, together=way.split)
+    together = way.split and tuning.preserve + tuning.prior > 0
+    loss = lesson(transformer, alphas(ready.config.schedule).to(device), tuning.weighting, together=together)
     held_out = ready.examples.held_out(ready.held_out)
     mixed = ready.dtype == torch.float32
     optimizer = tuning.optimizer
@@ -146,8 +150,10 @@ def _stage(
         run.listen(note(str(trial)))
         if ranks.rank() == 0:
             (run.out / "trial.json").write_text(json.dumps(asdict(trial), indent=1))
-        if memory and device.type == "cuda" and trial.peak > memory:
-            raise OutOfMemory(f"takes {trial.peak / GIB:.2f} GiB of {memory / GIB:.2f}")
+        if memory and device.type == "cuda":
+            over = shards.total(torch.tensor(float(trial.peak > memory), device=device))  # of all ranks, or they part
+            if over > 0:
+                raise OutOfMemory(f"takes {trial.peak / GIB:.2f} GiB of {memory / GIB:.2f}")
 
     def picture(learned: Fitted | Transformer, path: Path) -> None:
         show(Tuned(ready, transformer, learned), tuning, path)

@@ -76,7 +76,10 @@ def test_a_style_is_judged_where_nobody_was_learned():
     ask = Ask("", "named", (), "token", {"subject": "cat", "motion": "left", "backdrop": "sea", "style": "woodcut"})
     facts = {"cast": ("cat",), "motions": ("left",), "backdrop": "sea", "style": "woodcut"}
     plain = shown([], ("cat",), plain="cat", style="woodcut")
-    found = table(Sets({"adapter": [Shown(ask, facts, 0, Path())]}, {"adapter": [plain]}), (), "woodcut")
+    real = Shown(Ask("", "named", (), "token", {}), facts, 1, Path())
+    named = {"adapter": [Shown(ask, facts, 0, Path())], "real": [real]}
+    found = table(Sets(named, {"adapter": [plain]}), (), "woodcut")
+    assert not found["the subject that was asked for, in that style"].ceilings  # of a real clip nobody knows the facts
     assert found["woodcut where it was asked for"].met
     assert found["the subject that was asked for, in that style"].met
     assert found["woodcut where it was not asked for"].met is False
@@ -90,6 +93,14 @@ def test_a_vision_model_decides_by_who_is_near():
     assert found[NAMED].estimates["adapter"].value == 0.5
     assert found["place among real clips of the same character"].estimates["adapter"].value == pytest.approx(0.2)
     assert found["one of the cast appears without being named"].estimates["adapter"].value == 1
+
+
+def test_where_nobody_was_learned_a_vision_model_goes_by_the_style_alone():
+    ask = Ask("", "named", (), "token", {})
+    clips = [Shown(ask, {"near": [], "style_place": place}, 0, Path()) for place in (0.2, 0.6)]
+    found = {row.promise.name for row in promises.embedded(Sets({"adapter": clips}, {"adapter": clips}))}
+    assert NAMED not in found and "one of the cast appears without being named" not in found
+    assert promises.score(Sets({"adapter": clips}, {}))["score"] == pytest.approx(0.4)
 
 
 def test_a_copy_is_nearer_to_training_than_any_real_clip_could_be():
