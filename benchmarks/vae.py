@@ -2,8 +2,9 @@
 
 Random weights of the published shape in bfloat16, the same on both sides. Decode and encode of 49x480x720, and of
 81x768x1360 while there is time: ours without a limit and within some, diffusers whole and in tiles (which is another
-result). The sides take turns; a time is the median of CUDA events. Peaks are those of a call, weights included; beside
-ours stands the one that was predicted. Distances (relative L2) are from float32, at a smaller size.
+result). The sides take turns after a run to warm up; a time is the median of CUDA events. Peaks are those of a call,
+weights included; beside ours stands the one that was predicted. Distances (relative L2) are from float32, at a smaller
+size.
 """
 
 import gc
@@ -31,7 +32,7 @@ from piying.models.vae_memory import Call
 from piying.weights.part_json import vae_json
 
 GIB = 1 << 30
-REPEATS = 3
+REPEATS = 2
 COLUMNS = {
     "task": "",
     "who": "",
@@ -58,11 +59,10 @@ class Shape:
         return "x".join(map(str, (self.frames, *self.size)))
 
 
-REAL = [Shape(49, (480, 720), (4, 3.4, 3, 2)), Shape(81, (768, 1360), (12, 8))]
+REAL = [Shape(49, (480, 720), (3, 2)), Shape(81, (768, 1360), (8,))]
 SMALL = Shape(17, (192, 272), ())  # where errors are measured
 TOY = [Shape(17, (96, 80), (0.035,))]
 TOY_CONFIG = VAEConfig(channels=(32, 64, 64, 64), blocks=1, groups=8)
-BANDS = (64, 512)  # MiB, tried beside the default
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class Way:
 
 
 def main() -> None:
-    arguments = table.parse(table.options(__doc__, minutes=3))
+    parser = table.options(__doc__, minutes=3)
+    parser.add_argument("--bands", type=int, nargs="*", default=[], metavar="MIB", help="sizes of bands to try as well")
+    arguments = table.parse(parser)
     device = torch.device(arguments.device)
     config, shapes = (TOY_CONFIG, TOY) if arguments.toy else (VAEConfig(), REAL)
     small = replace(TOY[0], frames=9) if arguments.toy else SMALL
@@ -94,7 +96,7 @@ def main() -> None:
         for shape in shapes:
             for task in ("decode", "encode"):
                 if not rows.time_is_up(arguments.minutes):
-                    compare(rows, sides, task, shape, errors)
+                    compare(rows, sides, task, shape, errors, arguments.bands)
         if device.type == "cuda" and not rows.time_is_up(arguments.minutes):
             convolutions(rows, device)
 
@@ -197,26 +199,26 @@ class Sides:
         )  # fmt: skip
 
 
-def compare(rows: table.Table, sides: Sides, task: str, shape: Shape, errors: dict[tuple[str, str], float]) -> None:
+def compare(
+    rows: table.Table, sides: Sides, task: str, shape: Shape, errors: dict[tuple[str, str], float], bands: list[int]
+) -> None:
     """All ways of one task and shape: each once to warm up, then in turns."""
     x = sides.given(task, shape)
     ways = sides.ways(task, shape.limits)
-    bands = BANDS if shape is REAL[0] else ()
     ways += [replace(ways[2], who=f"piying, bands of {band} MiB", band=band << 20) for band in bands]
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {way.who: [] for way in ways}
     failed: dict[str, Exception] = {}
     peaks = {}
-    for way in ways:
-        try:
-            peaks[way.who] = peak_of(way, x, sides)
-        except Exception as error:  # becomes a row
-            failed[way.who] = error
-    for _ in range(1 if shape is REAL[-1] else REPEATS):
+    for turn in range(1 + REPEATS):
         for way in ways:
             if way.who not in failed:
-                with banded(way):
-                    times.setdefault(way.who, []).append(seconds(way, x))
-    base = statistics.median(times["diffusers"]) if "diffusers" in times else None
+                try:
+                    taken, peaks[way.who] = one(way, x, sides)
+                except Exception as error:  # becomes a row
+                    failed[way.who] = error
+                else:
+                    times[way.who] += [taken] * (turn > 0)
+    base = None if "diffusers" in failed else statistics.median(times["diffusers"])
     for way in ways:
         labels = {"task": task, "who": way.who, "shape": str(shape), "label": f"{way.who}: {task} {shape}"}
 
@@ -247,21 +249,18 @@ def banded(way: Way) -> Iterator[None]:
     vae_memory.BAND = usual
 
 
-def peak_of(way: Way, x: Tensor, sides: Sides) -> table.Row:
-    """One run, twice on a card: the first loads kernels."""
+def one(way: Way, x: Tensor, sides: Sides) -> tuple[float, table.Row]:
+    """Seconds of one run, and its memory where that is a card."""
     if x.device.type != "cuda":
         with banded(way):
-            way.run(x)
-        return {}
-    for _ in range(2):
-        release()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        with banded(way):
-            way.run(x)
-        torch.cuda.synchronize()
-    taken = torch.cuda.max_memory_allocated() - before + sides.weights
-    return {"peak GiB": taken / GIB, "reserved GiB": torch.cuda.max_memory_reserved() / GIB}
+            return seconds(way, x), {}
+    release()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    with banded(way):
+        taken = seconds(way, x)
+    peak = torch.cuda.max_memory_allocated() - before + sides.weights
+    return taken, {"peak GiB": peak / GIB, "reserved GiB": torch.cuda.max_memory_reserved() / GIB}
 
 
 def seconds(way: Way, x: Tensor) -> float:

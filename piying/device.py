@@ -55,11 +55,15 @@ def bfloat16_is_fast() -> bool:
 
 
 def memory() -> int:
-    """Bytes of main memory; 0 where the system does not say."""
+    """Bytes of main memory; a container's limit counts. 0 where the system does not say."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (allowed := limit.read_text().strip()).isdigit():
+        total = min(total, int(allowed))
+    return total
 
 
 def set_threads() -> None:

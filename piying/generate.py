@@ -70,19 +70,25 @@ def load(
             raise UsageError(
                 f"memory={memory}, gpus={gpus}: each of several GPUs holds the whole model; leave memory out"
             )
+        devices.set_threads()
         with memory_or(f"model={name}: does not fit into the memory of {places[0]}; use a smaller model, e.g. nano"):
+            dtype = dtype or _precision(name, places[0])
             crew = Crew(places, partial(read, name, dtype=dtype, weights=weights))
             return Model(shared(crew), str(name), say=say, crew=crew)
     device = torch.device(device or devices.best())
     planned = device.type == "cuda"
     if not planned and budget != "auto":
         raise UsageError(f"memory={memory}: is about an NVIDIA GPU, and {name} runs on {device} here; leave it out")
-    if device.type == "cpu":
-        devices.set_threads()
+    devices.set_threads()
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
-        dtype = dtype or devices.precision(*weigh(name), device)
+        dtype = dtype or _precision(name, device)
         checkpoint = read(name, device=device, dtype=dtype, waiting=planned, weights=weights)
     return Model(checkpoint, str(name), budget if planned else None, say)
+
+
+def _precision(name: str | Path, device: torch.device) -> torch.dtype | None:
+    """What a model runs in where nobody says; None: its own."""
+    return devices.precision(*weigh(name), device) if device.type == "cpu" else None
 
 
 @dataclass(frozen=True)

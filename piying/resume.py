@@ -6,7 +6,6 @@ of a finished clip its latents.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from piying.errors import PiyingError, UsageError
+from piying.files import replacing
 from piying.request import FullRequest
 from piying.weights import Checkpoint
 
@@ -34,18 +34,14 @@ class Saved(NamedTuple):
 def write(folder: Path, clip: int, saved: Saved, requests: Sequence[FullRequest], checkpoint: Checkpoint) -> None:
     """Keeps a clip (counted from 1) in one rename. Raises PiyingError where the disk refuses."""
     target = folder / f"clip-{clip:05}.safetensors"
-    partial = folder / f".{target.name}.part"
     told = {"step": saved.step, "weights": fingerprint(checkpoint), "requests": _plain(requests)}
     tensors = {"x": saved.x, "x0": saved.x0, "random": saved.random, "estimates": saved.estimates}
     try:
         folder.mkdir(exist_ok=True)
         plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, partial, {"piying": json.dumps(told)})
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+        with replacing(target) as partial:
+            save_file(plain, partial, {"piying": json.dumps(told)})
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise PiyingError(f"{target}: cannot be written ({error}); make room, or generate without saving") from error
 
 

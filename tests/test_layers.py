@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "piying"
 LAYERS = [  # from the ground up; neighbours in one line do not know each other
-    {"errors", "config", "theatre.scene", "kernels"},
+    {"errors", "files", "config", "theatre.scene", "kernels"},
     {"ops", "device"},
     {"models", "sampling"},
     {"weights", "prompts"},

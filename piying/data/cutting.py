@@ -1,7 +1,6 @@
 """One file of footage becomes clips: once through it for its cuts and bars, once more for its frames."""
 
 import hashlib
-import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from piying.data.record import Cut, Record, hexadecimal
 from piying.data.shapes import Window
 from piying.data.sources import Source
 from piying.errors import PiyingError
+from piying.files import replacing
 from piying.video import Video
 
 THUMBNAILS = "review"
@@ -221,12 +221,8 @@ def _thumbnail(frames: np.ndarray) -> Image.Image:
 
 def save_image(picture: Image.Image, path: Path) -> None:
     """A picture that is there whole or not at all. Raises PiyingError where the disk refuses."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        try:
-            picture.save(partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial:
+            picture.save(partial, Image.registered_extensions()[path.suffix])
     except OSError as error:
         raise PiyingError(f"{path}: cannot be written ({error.strerror or error}); nothing was left there") from error

@@ -8,7 +8,6 @@ metadata.jsonl, prompts.txt, videos.txt   the kept clips again, as other trainer
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from piying.errors import PiyingError, UsageError
+from piying.files import replacing
 
 CLIPS, CAST, MEDIA = "clips.jsonl", "cast.yaml", "media"
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
@@ -164,16 +164,9 @@ def check_cast(cast: Sequence[Member], path: Path) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """A text file, UTF-8, that is there whole or as it was before. Raises PiyingError where the disk refuses."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise PiyingError(f"{path}: cannot be written ({error.strerror}); what stood there is as it was") from error
 

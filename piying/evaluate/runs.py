@@ -11,6 +11,7 @@ from piying.adapters.file import digest
 from piying.data import dataset as datasets
 from piying.data.dataset import Clip, Dataset, write_whole
 from piying.errors import PiyingError, UsageError
+from piying.files import replacing
 
 FILE = "pytorch_lora_weights.safetensors"
 BEST = "best"  # the folder of the adapter that a report chose
@@ -79,8 +80,7 @@ def mark(run: Run, chosen: str, scores: Mapping[str, Mapping[str, float]]) -> Pa
     """Copies the best adapter to `best/` and writes down why, whole or not at all."""
     folder = run.folder / BEST
     folder.mkdir(exist_ok=True)
-    partial = folder / ".part"
-    shutil.copyfile(run.kept[chosen], partial)
-    partial.replace(folder / FILE)
+    with replacing(folder / FILE) as partial:
+        shutil.copyfile(run.kept[chosen], partial)
     write_whole(folder / "why.json", json.dumps({"chosen": chosen, "scores": scores}, indent=1))
     return folder / FILE

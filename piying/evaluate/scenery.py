@@ -19,6 +19,7 @@ from torch import Tensor
 from piying.evaluate.detectors import reconstruct
 from piying.evaluate.looks import CANVAS
 from piying.evaluate.nearest import coarse
+from piying.files import replacing
 from piying.models.vae import VAE
 from piying.theatre import casting
 from piying.theatre.ahead import draw_ahead
@@ -79,9 +80,8 @@ def learn(vae: VAE, folder: Path, device: str, drawn: int = DRAWN, through: int 
         shown = [*scenes, *scenes[: 4 * len(again)]]
         for fact, values in FACTS.items():
             kept[fact] = torch.tensor([values.index(getattr(scene, fact)) for scene in shown])
-        partial = path.with_suffix(".part")
-        save_file(kept, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            save_file(kept, partial)
     kept = load_file(path)
     return Scenery({name: kept[name].double() for name in ("picture", "marks")}, {fact: kept[fact] for fact in FACTS})
 

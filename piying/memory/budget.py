@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from piying import device as devices
 from piying.errors import UsageError
 from piying.memory.calibration import CONTEXT
 
@@ -52,15 +53,13 @@ def card(device: str, ours: int) -> int:
 
 def host() -> dict[str, int] | None:
     """Bytes of main memory, total and free; a container's limit counts. None where the system does not say."""
+    meminfo, total = Path("/proc/meminfo"), devices.memory()
     try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+        if meminfo.is_file():  # counts the cache that the system gives back on demand
+            fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+            free = int(fields["MemAvailable"].split()[0]) * 1024
+        else:
+            free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
-    meminfo, limit = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
-    if meminfo.is_file():  # counts the cache that the system gives back on demand
-        fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    if limit.is_file() and (allowed := limit.read_text().strip()).isdigit():
-        total = min(total, int(allowed))
     return {"total": total, "free": min(total, free)}

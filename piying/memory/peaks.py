@@ -144,7 +144,7 @@ class Sizes:
         config, tokens = self.config.text, self.config.transformer.text_tokens
         row = tokens * (config.width * (4 + 4 + self.dtype.itemsize) + 3 * config.ff_width * self.dtype.itemsize)
         biases = 2 * config.heads * tokens**2 * self.dtype.itemsize
-        return self.rows * row + biases + self._plain(config.ff_width * config.width)
+        return self.rows * row + biases + self._plain(config.ff_width * config.width) * (2 if self._float32 else 1)
 
     def _plain(self, numbers: int) -> int:
         """The largest matrix of a block in the model's type, where quantised weights become one for its product."""
@@ -162,7 +162,7 @@ class Sizes:
         and latents (the state and its estimate, those of the step before, v, noise, and sums of them)."""
         config, itemsize = self.config.transformer, self.dtype.itemsize
         unit = self.tokens * config.width * itemsize
-        fattest: float = max(FEED_FORWARD[self.fused], ATTENTION[self.fused or config.positions != "sincos"])
+        fattest: float = max(FEED_FORWARD[self.fused], ATTENTION[self.fused or config.positions == "sincos"])
         weights = self._plain(4 * config.width**2)
         if self.request.speed == "fast" and self.fused:  # both sides of the widest product in eight bits
             fattest += 4 / itemsize
@@ -188,7 +188,7 @@ class Sizes:
             frames=request.frames,
             size=request.size,
             dtype=self.dtype,
-            device="cuda" if self.fused else "cpu",
+            kernels=self.fused,
             remember=request.clips > 1 or request.continues is not None,
         )
         most = vae_memory.peak(call, limit)

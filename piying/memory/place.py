@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from piying.errors import OutOfMemory
+from piying.kernels.machine import works
 from piying.memory import budget
 from piying.memory.budget import Budget
 from piying.memory.calibration import HOST_MARGIN
@@ -55,13 +56,13 @@ class Place:
         """
         if self._memory is None:
             return
+        self.release()  # what a generation that was stopped left
         config, memory, device = self.checkpoint.config, self._memory, self.checkpoint.device
         if memory == "auto":
             memory = budget.card(str(device), self._on_card())
         checkpoint = self.checkpoint
-        sizes = Sizes(
-            config, requests[0], len(requests), checkpoint.dtype, checkpoint.weights, fused=device.type == "cuda"
-        )
+        fused = device.type == "cuda" and works(device.index or 0)
+        sizes = Sizes(config, requests[0], len(requests), checkpoint.dtype, checkpoint.weights, fused)
         found = next(rungs(sizes, memory), None)
         if found is None:
             raise OutOfMemory(too_small(sizes, memory))

@@ -96,18 +96,14 @@ def plan(
     request: FullRequest,
     memory: int,
     *,
-    videos: int = 1,
-    dtype: torch.dtype | None = None,
     weights: Weights = "full",
-    fused: bool = True,
     rates: Rates = H200,
 ) -> Plan:
-    """The fastest plan within `memory` bytes of a card, CUDA's own share included.
+    """The fastest plan for one video within `memory` bytes of a card, CUDA's own share included.
 
-    `videos` are made together; `weights` may be of eight bits.
     Raises OutOfMemory, with what it takes at least, where none fits.
     """
-    sizes = Sizes(config, request, videos, dtype or getattr(torch, config.precision), weights, fused)
+    sizes = Sizes(config, request, videos=1, dtype=getattr(torch, config.precision), weights=weights)
     found = next(rungs(sizes, memory, rates), None)
     if found is None:
         raise OutOfMemory(too_small(sizes, memory))

@@ -14,7 +14,7 @@ from piying.config import VAEConfig
 from piying.kernels.machine import serve
 from piying.models import vae_bands
 from piying.models.vae_memory import Call, plan
-from piying.models.vae_parts import FRAME_CHUNK, LATENT_CHUNK, Decoder, Encoder, Past, schedule
+from piying.models.vae_parts import FRAME_CHUNK, LATENT_CHUNK, Decoder, Encoder, Past, decoded_frames, schedule
 
 
 class VAE(nn.Module):
@@ -67,7 +67,7 @@ class VAE(nn.Module):
             call = Call(
                 task="decode",
                 config=self.config,
-                frames=4 * count - 3 * (count % 2),
+                frames=decoded_frames(count),
                 size=(8 * height, 8 * width),
                 dtype=latents.dtype,
                 batch=len(latents),
@@ -81,7 +81,7 @@ class VAE(nn.Module):
         return torch.cat([self.decoder(chunk, past) for chunk in latents.split(chunks, dim=2)], dim=2)
 
     def _in_bands(self, x: Tensor, limit: int | None) -> bool:
-        """Whether to work in bands: where a GPU has the kernels for it or memory is limited, and not while training."""
+        """Whether to work in bands: on a GPU or where memory is limited, and not while training."""
         trains = torch.is_grad_enabled() and (x.requires_grad or next(self.parameters()).requires_grad)
         return (x.is_cuda or limit is not None) and not (trains or torch.is_autocast_enabled(x.device.type))
 

@@ -30,6 +30,7 @@ from piying.models.vae_parts import (
     ResidualBlock,
     Sampler,
     Up,
+    decoded_frames,
 )
 from piying.models.vae_past import Lanes, Shelf
 
@@ -61,7 +62,7 @@ def decode(decoder: Decoder, latents: Tensor, chunks: list[int], past: Past | No
     """Latents [B C f h w] -> pixels [B 3 F H W]. Fills `past` if given; the tensors that it held stay as they are."""
     work = Work({} if past is None else past, plan, latents)
     batch, _, _, height, width = latents.shape
-    counts = [4 * count - 3 * (count % 2) for count in chunks]  # of each chunk, in frames
+    counts = [decoded_frames(count) for count in chunks]
     pixels = latents.new_empty(batch, sum(counts), 8 * height, 8 * width, 3)
     levels = list(cast(Iterable[Up], decoder.up_blocks))
     parts = zip(latents.permute(0, 2, 3, 4, 1).split(chunks, dim=1), pixels.split(counts, dim=1), strict=True)

@@ -21,6 +21,11 @@ def schedule(frames: int, chunk: int) -> list[int]:
     return [frames - chunk * (count - 1)] + [chunk] * (count - 1)
 
 
+def decoded_frames(latent_frames: int) -> int:
+    """The frames of a chunk: an odd count begins with one that stands for a single frame."""
+    return 4 * latent_frames - 3 * (latent_frames % 2)
+
+
 class Encoder(nn.Module):
     """Four levels: each halves height and width but the last, and the first two halve time."""
 

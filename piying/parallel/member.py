@@ -19,7 +19,7 @@ from piying.adapters.store import Found
 from piying.models.quant import narrowed
 from piying.models.transformer import Modulations, Transformer
 from piying.models.vae import VAE, decoded_at_once
-from piying.models.vae_parts import FRAME_CHUNK, Past, schedule
+from piying.models.vae_parts import FRAME_CHUNK, Past, decoded_frames, schedule
 from piying.parallel import ranks
 from piying.parallel.chunks import decoder_layers, encoder_layers, relay
 from piying.parallel.parts import even, gather
@@ -74,8 +74,7 @@ class Member:
         vae = self.checkpoint.vae
         chunks = latents.split(decoded_at_once(latents.shape[2], goes_on), dim=2)
         shapes = [
-            (len(chunk), 3, 4 * chunk.shape[2] - 3 * (chunk.shape[2] % 2), *(8 * side for side in chunk.shape[3:]))
-            for chunk in chunks
+            (len(chunk), 3, decoded_frames(chunk.shape[2]), *(8 * side for side in chunk.shape[3:])) for chunk in chunks
         ]
         layers = decoder_layers(vae.decoder, latents)
         return relay(chunks, partial(VAE.decode, vae), layers, shapes, past=past, keep=keep)

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 import torch
 import torch.distributed as dist
 
+from piying import device as devices
 from piying.checks import memory_or
 from piying.errors import PiyingError
 from piying.parallel import ranks
@@ -34,6 +35,7 @@ def main() -> None:
 
 
 def _follow(start: Start, channel: Connection, orders: "queue.SimpleQueue[Order | None]") -> None:
+    devices.set_threads()
     checkpoint = start.load(device=start.device)
     channel.send("loaded")
     store = dist.TCPStore("127.0.0.1", start.port, is_master=False, wait_for_workers=False)

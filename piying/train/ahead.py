@@ -1,11 +1,16 @@
 """What a step needs of the CPU, worked out by other processes before the step begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
+
+from piying.models.text import Tokenizer
 
 T = TypeVar("T")
 WORKERS, ROOM = 3, 12  # processes, steps that are worked on or wait
@@ -25,6 +30,19 @@ class Ahead(Generic[T]):
                 self._waiting[later] = self._workers.submit(_call, later)
         return self._waiting.pop(step).result()
 
+
+def ahead(function: Callable[[int], T], steps: int, device: torch.device) -> Callable[[int], T]:
+    """The function, called ahead where a GPU would wait for it."""
+    return Ahead(function, steps) if device.type == "cuda" else function
+
+
+def send(arrays: Iterable[np.ndarray], device: torch.device) -> list[Tensor]:
+    """To a device. From pageable memory a copy would wait for all that a GPU has yet to do."""
+    tensors = [torch.from_numpy(array) for array in arrays]
+    return [t.pin_memory().to(device, non_blocking=True) for t in tensors] if device.type == "cuda" else tensors
+
+
+tokenizer_of = lru_cache(Tokenizer.from_json)  # a tokenizer does not travel between processes, its JSON does
 
 _function: Callable[[int], Any]  # of this worker
 

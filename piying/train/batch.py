@@ -4,7 +4,6 @@ Shapes: B batch, F latent frames, C channels, H W latent cells, L text tokens.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from piying.parallel import ranks
 from piying.sampling.schedule import alphas
 from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
-from piying.train.ahead import Ahead
+from piying.train.ahead import ahead, send, tokenizer_of
 from piying.train.loss import draw_timesteps
 from piying.train.pool import Latents
 from piying.train.recipe import Recipe
@@ -55,7 +54,7 @@ class Words:
     """Step -> which clips it shows and what is said of each: the part that wants a CPU and none of the latents."""
 
     recipe: Recipe
-    vocabulary: str  # the content of a tokenizer.json, which travels between processes as a tokenizer does not
+    vocabulary: str  # the content of a tokenizer.json
     tokens: int  # of a text
     scenes: list[Scene]  # of the clips of all pools: each begins with the first
     rank: tuple[int, ...]
@@ -73,10 +72,7 @@ class Words:
         texts = [
             "" if rng.random() < part.drop else caption(self.scenes[i], rng.choice(LANGUAGES), rng).text for i in chosen
         ]
-        return np.array(chosen), _tokenizer(self.vocabulary)(texts, self.tokens).numpy()
-
-
-_tokenizer = lru_cache(Tokenizer.from_json)
+        return np.array(chosen), tokenizer_of(self.vocabulary)(texts, self.tokens).numpy()
 
 
 class Batches:
@@ -94,7 +90,7 @@ class Batches:
         vocabulary = tokenizer.files["tokenizer.json"].decode()
         words = Words(recipe, vocabulary, config.transformer.text_tokens, scenes, rank_key(), ranks.count())
         device = next(iter(pools.values())).clips.device
-        self.words = Ahead(words, total(recipe.transformer.phases)) if device.type == "cuda" else words
+        self.words = ahead(words, total(recipe.transformer.phases), device)
         self.log_snrs = alphas(config.schedule).logit().to(device)
 
     def __call__(self, step: int) -> Batch:
@@ -104,7 +100,7 @@ class Batches:
         pool = self.pools[phase.size]
         device = pool.clips.device
         pool.grow(ranks.share(phase.there(within)))
-        chosen, tokens = (_send(array, device) for array in self.words(step))
+        chosen, tokens = send(self.words(step), device)
         generator = noise_at(self.recipe.seed, "batch", step, *rank_key(), device=device)
         length = (phase.frames - 1) // 4 + 1
         x0 = fill_patch(pool.clips[chosen, :length].float(), self.config.transformer.patch[0])
@@ -119,12 +115,6 @@ class Batches:
             draw_timesteps(self.log_snrs, len(x0), *part.log_snr, part.uniform, generator),
             step < part.tune_text * total(part.phases),
         )
-
-
-def _send(array: np.ndarray, device: torch.device) -> Tensor:
-    """To a device. From pageable memory a copy would wait for all that a GPU has yet to do."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def fill_patch(x0: Tensor, frames: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from piying.errors import UsageError
+from piying.files import replacing
 from piying.models.text import Tokenizer
 from piying.parallel import ranks
 from piying.theatre import captions
@@ -78,9 +79,8 @@ def _tokenizer(recipe: Recipe, out: Path) -> Tokenizer:
     """Trained once. Raises UsageError where the text encoder has too few rows for it."""
     path = out / "tokenizer.json"
     if not path.is_file():
-        part = path.with_suffix(".part")
-        part.write_text(train_tokenizer(recipe.seed), "utf-8")
-        part.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(train_tokenizer(recipe.seed), "utf-8")
     text = path.read_text("utf-8")
     pieces, rows = len(json.loads(text)["model"]["vocab"]), recipe.model.text.vocabulary
     if pieces > rows:

@@ -4,7 +4,6 @@ Both pools grow while they are used, so that training begins before all of it is
 decided by the step alone; where the drawing is late, training waits.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -13,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from piying import device as devices
+from piying.files import replacing
 from piying.models.vae import VAE, to_pixels
 from piying.parallel import ranks
 from piying.theatre.ahead import draw_ahead
@@ -21,13 +22,13 @@ from piying.train.hooks import Clock, Event, Listener
 
 TOGETHER = 4  # clips that a core draws at a time
 FILE = 32  # clips that are encoded together and kept in one file
-AHEAD = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8  # bytes of frames that may wait for their reader
 
 
 def draw(scenes: Sequence[Scene], size: tuple[int, int]) -> Iterator[Tensor]:
     """Frames of each scene in order, uint8 [F H W 3], drawn ahead of their reader from the call on."""
     jobs = [(scenes[i : i + TOGETHER], FRAMES) for i in range(0, len(scenes), TOGETHER)]
-    room = AHEAD // (TOGETHER * FRAMES * size[0] * size[1] * 3)
+    waiting = devices.memory() // 8  # bytes of frames that may wait for their reader
+    room = max(waiting // (TOGETHER * FRAMES * size[0] * size[1] * 3), 1)
     return chain.from_iterable(draw_ahead(jobs, size, room))
 
 
@@ -101,9 +102,8 @@ class Latents:
             name: (self._scale * latents.float().transpose(1, 2)).half().cpu().contiguous()
             for name, latents in made.items()
         }
-        part = path.with_suffix(".part")
-        save_file(made, part)
-        os.replace(part, path)
+        with replacing(path) as partial:
+            save_file(made, partial)
         return made
 
 

@@ -22,9 +22,11 @@ def draw_at(*key: str | int) -> random.Random:
     return random.Random(" ".join(map(str, key)))
 
 
-def rank_key() -> tuple[int, ...]:
-    """What sets the draws of this rank apart from those of rank 0, which draws as a process alone does."""
-    return (ranks.rank(),) if ranks.rank() else ()
+def rank_key(rank: int | None = None) -> tuple[int, ...]:
+    """What sets the draws of a rank, this one or another, apart from those of rank 0, which draws as a process alone
+    does."""
+    rank = ranks.rank() if rank is None else rank
+    return (rank,) if rank else ()
 
 
 def noise_at(*key: str | int, device: torch.device) -> torch.Generator:

@@ -1,18 +1,22 @@
 """Stage two: the text encoder, by the facts that a caption tells. The heads that ask for them are thrown away."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from piying.models import initial
 from piying.models.text import TextEncoder, Tokenizer
+from piying.parallel import ranks
 from piying.theatre import scene
 from piying.theatre.captions import Language, caption
+from piying.train.ahead import ahead, send, tokenizer_of
 from piying.train.loop import Facts
 from piying.train.loss import fact_error
 from piying.train.recipe import Recipe
-from piying.train.seeds import draw_at, training_scene, validation_scene
+from piying.train.seeds import draw_at, rank_key, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
 
 NAME = "text"
@@ -57,41 +61,51 @@ class Told(NamedTuple):
     facts: Tensor  # [B Q], 0 not told
 
 
+@dataclass(frozen=True)
+class Telling:
+    """Step -> tokens [B L] and facts [B Q] of this rank's captions: the part that wants a CPU and no weights."""
+
+    recipe: Recipe
+    vocabulary: str  # the content of a tokenizer.json
+    rank: int
+    ranks: int
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        seed, batch, length = self.recipe.seed, self.recipe.text.batch, self.recipe.model.transformer.text_tokens
+        scenes = [training_scene(seed, step * batch + i) for i in range(self.rank, batch, self.ranks)]
+        return tell(scenes, self.vocabulary, length, seed, step, *rank_key(self.rank))
+
+
 def train_text(run: Run[Recipe], tokenizer: Tokenizer) -> TextEncoder | None:
     """The trained encoder; None where the clock ended the run before."""
     recipe, part = run.recipe, run.recipe.text
-    length = recipe.model.transformer.text_tokens
     untrained = Reader(initial.text(recipe.model.text, recipe.seed), recipe.seed)
     trained = finished(NAME, untrained, part.steps, run)
     if trained is None:
+        vocabulary, length = tokenizer.files["tokenizer.json"].decode(), recipe.model.transformer.text_tokens
         shown = [validation_scene(i) for i in range(recipe.validation)]
-        held_out = tell(shown, tokenizer, length, "validation", run.device)
-
-        def batches(step: int) -> Told:
-            scenes = [training_scene(recipe.seed, step * part.batch + i) for i in range(part.batch)]
-            return tell(scenes, tokenizer, length, f"{recipe.seed} {step}", run.device)
-
+        held_out = send(tell(shown, vocabulary, length, "validation"), run.device)
+        telling = ahead(Telling(recipe, vocabulary, ranks.rank(), ranks.count()), part.steps, run.device)
         stage = Stage(
             NAME,
             untrained,
             part.optimizer,
             part.steps,
-            batches,
+            lambda step: Told(*send(telling(step), run.device)),
             lambda step: part.batch,
             read,
-            lambda model: check(model, held_out),
+            lambda model: check(model, Told(*held_out)),
         )
         trained = perform(stage, run)
     return trained.text if trained else None
 
 
-def tell(scenes: list[scene.Scene], tokenizer: Tokenizer, length: int, key: str, device: torch.device) -> Told:
-    """A caption of each scene, English and Chinese in turn."""
-    rng = draw_at(NAME, key)
+def tell(scenes: list[scene.Scene], vocabulary: str, length: int, *key: str | int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens [B L] and facts [B Q] of a caption of each scene, English and Chinese in turn."""
+    rng = draw_at(NAME, *key)
     captions = [caption(shown, LANGUAGES[i % 2], rng) for i, shown in enumerate(scenes)]
     facts = [[_answer(said.told, question) for question in QUESTIONS] for said in captions]
-    tokens = tokenizer([said.text for said in captions], length)
-    return Told(tokens.to(device), torch.tensor(facts, device=device))
+    return tokenizer_of(vocabulary)([said.text for said in captions], length).numpy(), np.array(facts)
 
 
 def _answer(told: dict[str, str], question: str) -> int:

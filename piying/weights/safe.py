@@ -4,7 +4,6 @@ A file is memory-mapped: its header says what it holds, and a tensor is read whe
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from piying.errors import ModelMissing, PiyingError
+from piying.files import replacing
 
 HEADER_LIMIT = 8 * 2**20  # bytes; the largest published file of the family has a header of 0.1 MB
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
@@ -209,16 +209,12 @@ def write_file(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str,
     entries = json.loads(content[8 : 8 + size])  # whose order is by chance
     header = json.dumps(entries, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)  # so that tensors begin at whole words
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             file.write(len(header).to_bytes(8, "little") + header)
             file.write(memoryview(content)[8 + size :])
-        os.replace(unfinished, path)
     except OSError as error:
         raise PiyingError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _write(sizes: Mapping[str, int], take: Callable[[str], Tensor], folder: Path, stem: str, shard_bytes: int) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from piying.config import FAMILY, ModelConfig
 from piying.errors import ModelMissing, PiyingError, UsageError
+from piying.files import replacing
 from piying.weights import diffusers_layout
 
 Kind = Literal["package", "added", "download", "hub cache"]
@@ -196,9 +197,8 @@ def _list() -> Path:
 def _keep(entries: dict[str, str]) -> None:
     path = _list()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(entries, indent=2, ensure_ascii=False), "utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(entries, indent=2, ensure_ascii=False), "utf-8")
 
 
 def _short(hub_id: str) -> str:

@@ -1,5 +1,6 @@
 """On a card: nothing is computed on half a copy, and what is planned is what is taken."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -77,15 +78,18 @@ def test_copies_are_page_locked(card):
 
 
 def random_checkpoint(config):
-    """Weights that keep activations at their size, in host memory."""
-    torch.manual_seed(0)
+    """Weights that keep activations at their size, in host memory; the card draws them."""
+    random = torch.Generator("cuda").manual_seed(0)
     modules = []
     for network, part in ((Transformer, config.transformer), (VAE, config.vae), (TextEncoder, config.text)):
-        module = network(part)
-        for parameter in module.parameters():
-            if parameter.ndim > 1:
-                nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-        modules.append(module.to(getattr(torch, config.precision)).requires_grad_(False).eval())
+        with torch.device("meta"):
+            module = network(part)
+        module = module.to(getattr(torch, config.precision)).to_empty(device="cpu").requires_grad_(False).eval()
+        for name, parameter in module.named_parameters():
+            spread = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.0
+            drawn = torch.randn(parameter.shape, generator=random, device="cuda") * spread
+            parameter.copy_(drawn + float(parameter.ndim == 1 and name.endswith("weight")))
+        modules.append(module)
     return Checkpoint(config, *modules, tokenizer())
 
 
@@ -106,20 +110,11 @@ def shallow():
 
 def on_card(checkpoint, card):
     """As `load` leaves it: blocks, text encoder and autoencoder in host memory, the rest on the card."""
-    transformer = Transformer(checkpoint.config.transformer).to(checkpoint.dtype)
-    transformer.load_state_dict(checkpoint.transformer.state_dict())
-    transformer.requires_grad_(False).eval()
+    transformer, vae, text = copy.deepcopy((checkpoint.transformer, checkpoint.vae, checkpoint.text))
     for name, part in transformer.named_children():
         if name != "transformer_blocks":
             part.to(card)
-    text, vae = (
-        TextEncoder(checkpoint.config.text).to(checkpoint.dtype),
-        VAE(checkpoint.config.vae).to(checkpoint.dtype),
-    )
-    text.load_state_dict(checkpoint.text.state_dict())
-    vae.load_state_dict(checkpoint.vae.state_dict())
-    modules = [module.requires_grad_(False).eval() for module in (vae, text)]
-    return Checkpoint(checkpoint.config, transformer, *modules, checkpoint.tokenizer)
+    return Checkpoint(checkpoint.config, transformer, vae, text, checkpoint.tokenizer)
 
 
 @pytest.mark.parametrize("pair", ["together", "apart"])

@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(dataset, model, monkeypatch)
     def full(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("piying.weights.safe.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(PiyingError, match="No space left on device"):
         latents.fill(latents.dataset.clips[:1], CPU)
     assert not list((dataset / FOLDER).iterdir())
