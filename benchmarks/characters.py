@@ -25,7 +25,7 @@ import torch
 
 from piying.cli import run as cli
 from piying.theatre.scene import SUBJECTS, TROUPE
-from piying.train.tuning import CHARACTER
+from piying.train.tune.tuning import CHARACTER
 
 RUNS = ("child", "two", "nine", "style", "curve")
 CURVE = (5, 10, 20, 40)

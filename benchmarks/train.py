@@ -27,15 +27,15 @@ from piying.data.dataset import Clip
 from piying.models.transformer import Transformer
 from piying.parallel import ranks
 from piying.sampling.schedule import alphas
-from piying.train.cache import Moments
-from piying.train.examples import Example, Examples, Shown
-from piying.train.lesson import lesson
 from piying.train.loop import State
 from piying.train.recipe import OptimizerRecipe
-from piying.train.savings import GIB, Savings, ways
-from piying.train.trial import attempt
-from piying.train.tune import descent, lay
-from piying.train.tuning import Tuning
+from piying.train.tune.cache import Moments
+from piying.train.tune.examples import Example, Examples, Shown
+from piying.train.tune.lesson import lesson
+from piying.train.tune.savings import GIB, Savings, ways
+from piying.train.tune.trial import attempt
+from piying.train.tune.tune import descent, lay
+from piying.train.tune.tuning import Tuning
 from piying.weights.part_json import schedule_json, transformer_json
 
 MEMBERS = {"2b": COGVIDEOX_2B, "5b": COGVIDEOX_5B}

@@ -22,7 +22,7 @@ def evaluate(
     """Measure nano on prompts whose answers are known."""
     from piying import device as devices
     from piying.evaluate import nano
-    from piying.train.recipe import read
+    from piying.train.nano.recipe import read
     from piying.train.seeds import training_scene
 
     where = devices.choose(device)

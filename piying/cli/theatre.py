@@ -106,7 +106,7 @@ def clips(
     """Draw clips of puppets that nano has never seen, as a dataset to train on."""
     from piying.config import NANO
     from piying.theatre.scene import TROUPE
-    from piying.train.rehearsal import rehearse
+    from piying.train.tune.rehearsal import rehearse
 
     rehearse(_among("cast", cast, TROUPE, ()), count, out, NANO.size, seed)
     if as_json:

@@ -29,9 +29,9 @@ def train(
     from piying.memory import budget
     from piying.memory.calibration import CONTEXT
     from piying.parallel import ranks
-    from piying.train import tuning
-    from piying.train.export import export
-    from piying.train.tune import tune
+    from piying.train.tune import tuning
+    from piying.train.tune.export import export
+    from piying.train.tune.tune import tune
 
     out = out or Path("runs") / dataset.resolve().name
     read, chosen = tuning.read(recipe, override or [], model), devices.choose(device)

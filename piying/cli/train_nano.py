@@ -28,19 +28,19 @@ def train_nano(
     """Train nano from nothing but the theatre."""
     from piying import device as devices
     from piying.parallel import ranks
-    from piying.train import nano
-    from piying.train.recipe import read
+    from piying.train.nano import stages
+    from piying.train.nano.recipe import read
 
-    if unknown := set(stage or ()) - set(nano.STAGES):
-        raise UsageError(f"stage={', '.join(unknown)}: use {', '.join(nano.STAGES)}")
+    if unknown := set(stage or ()) - set(stages.STAGES):
+        raise UsageError(f"stage={', '.join(unknown)}: use {', '.join(stages.STAGES)}")
     with ranks.together():
-        folder = nano.train_nano(
+        folder = stages.train_nano(
             read(recipe, override or []),
             out,
             device=devices.choose(device),
             minutes=minutes,
             resume=resume,
-            stages=[name for name in nano.STAGES if not stage or name in stage],
+            stages=[name for name in stages.STAGES if not stage or name in stage],
             on_event=lambda event: terminal.say(str(event)),
         )
         if ranks.rank():

@@ -12,7 +12,7 @@ from piying.parallel import ranks
 from piying.train import checkpoint, hooks
 from piying.train.hooks import Clock, Listener
 from piying.train.loop import Descent, Facts, Hook, M, State, train
-from piying.train.recipe import OptimizerRecipe, Phase
+from piying.train.recipe import OptimizerRecipe
 
 
 class Rhythm(Protocol):
@@ -123,17 +123,3 @@ def finished(name: str, model: M, steps: int, run: Run[Any]) -> M | None:
     weights = {key.removeprefix("average/"): value for key, value in saved[1].items() if key.startswith("average/")}
     model.load_state_dict(weights)
     return model.to(run.device).requires_grad_(False).eval()
-
-
-def locate(phases: tuple[Phase, ...], step: int) -> tuple[int, int]:
-    """The index of the phase that a step belongs to, and which of its steps it is."""
-    for index, phase in enumerate(phases):
-        if step < phase.steps:
-            return index, step
-        step -= phase.steps
-    raise IndexError(step)
-
-
-def total(phases: tuple[Phase, ...]) -> int:
-    """Steps of all phases."""
-    return sum(phase.steps for phase in phases)

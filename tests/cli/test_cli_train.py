@@ -3,7 +3,7 @@
 import pytest
 
 from piying.data import dataset as datasets
-from piying.train.rehearsal import member
+from piying.train.tune.rehearsal import member
 
 
 def test_clips_of_the_theatre_are_a_dataset(piying, tmp_path):

@@ -6,7 +6,7 @@ from piying.data.dataset import Clip, Dataset, Member
 from piying.errors import UsageError
 from piying.evaluate import asks
 from piying.theatre.casting import SEED_BITS
-from piying.train.rehearsal import member
+from piying.train.tune.rehearsal import member
 
 
 def dataset(*cast, captions=("paper cutout of DaWa",)):

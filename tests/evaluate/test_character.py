@@ -16,7 +16,7 @@ from piying.errors import PiyingError, UsageError
 from piying.evaluate import asks, character, footage, jury, runs, scenery
 from piying.prompts.aliases import substitute
 from piying.theatre.stage import render
-from piying.train.rehearsal import rehearse
+from piying.train.tune.rehearsal import rehearse
 from piying.video import Video
 
 SMALL, FRAMES, PROMPTS = (32, 48), 9, 3

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from piying.train.adam import BLOCK, Adam, decode, encode, round_by_chance
 from piying.train.recipe import OptimizerRecipe
+from piying.train.tune.adam import BLOCK, Adam, decode, encode, round_by_chance
 
 STEADY = OptimizerRecipe(rate=0.01, warmup=1, decay=0.0, weight_decay=0.1)
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from piying.models.text import Tokenizer
-from piying.train.batch import Batches, condition, fill_patch
-from piying.train.recipe import Phase, Recipe, TransformerRecipe, VAERecipe
+from piying.train.given import condition, fill_patch
+from piying.train.nano.batch import Batches
+from piying.train.nano.recipe import Phase, Recipe, TransformerRecipe, VAERecipe
 from piying.train.seeds import draw_at, noise_at, training_scene, validation_scene
 from piying.weights.store import find
 

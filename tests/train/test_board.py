@@ -1,8 +1,8 @@
 import sys
 from types import SimpleNamespace
 
-from piying.train.board import board
 from piying.train.hooks import Event
+from piying.train.tune.board import board
 
 EVENT = Event("train", 7, 10, {"held out v at +0": 0.5})
 

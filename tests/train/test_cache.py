@@ -10,7 +10,7 @@ from piying.config import NANO
 from piying.data import dataset as datasets
 from piying.errors import PiyingError
 from piying.models.vae import to_pixels
-from piying.train.cache import FOLDER, LatentCache, TextCache, mark_of
+from piying.train.tune.cache import FOLDER, LatentCache, TextCache, mark_of
 from piying.video import read_frames
 from piying.weights import safe
 

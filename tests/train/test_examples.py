@@ -8,9 +8,9 @@ from toys import toy
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B_I2V, COGVIDEOX_15_5B, NANO
 from piying.data.dataset import Clip, Member
-from piying.train.cache import Moments
-from piying.train.examples import Examples, Shown
-from piying.train.tuning import Tuning
+from piying.train.tune.cache import Moments
+from piying.train.tune.examples import Examples, Shown
+from piying.train.tune.tuning import Tuning
 
 CPU = torch.device("cpu")
 CAST = [Member(id="dawa", token="DaWa", aliases=("大娃",), class_word="boy")]

@@ -8,8 +8,8 @@ from toys import toy, toy_checkpoint
 from piying.adapters import attach
 from piying.config import COGVIDEOX_2B, COGVIDEOX_15_5B_I2V, NANO
 from piying.sampling.schedule import alphas
-from piying.train.examples import Example
-from piying.train.lesson import lesson, measure
+from piying.train.tune.examples import Example
+from piying.train.tune.lesson import lesson, measure
 from piying.weights.part_json import schedule_json
 
 

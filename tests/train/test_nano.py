@@ -6,8 +6,9 @@ import torch
 
 from piying import weights
 from piying.errors import PiyingError, UsageError
-from piying.train import checkpoint, nano, recipe, tokenizer
-from piying.train.stage import locate
+from piying.train import checkpoint
+from piying.train.nano import recipe, stages, tokenizer
+from piying.train.nano.recipe import locate
 
 TOY = """
 validation = 2
@@ -92,7 +93,7 @@ def trained(toy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tokenizer, "CAPTIONS", 100)
         out, events = tmp_path_factory.mktemp("trained"), []
-        folder = nano.train_nano(toy, out, device="cpu", on_event=events.append)
+        folder = stages.train_nano(toy, out, device="cpu", on_event=events.append)
     return out, folder, events
 
 
@@ -114,10 +115,10 @@ def test_a_training_ends_in_a_folder_that_loads(trained):
 def test_a_training_stopped_after_every_step_ends_in_the_same_weights(toy, trained, tmp_path):
     whole, folder, _ = trained
     runs = 0
-    while (ended := nano.train_nano(toy, tmp_path, device="cpu", minutes=0, resume=True, on_event=str)) is None:
+    while (ended := stages.train_nano(toy, tmp_path, device="cpu", minutes=0, resume=True, on_event=str)) is None:
         runs += 1
     assert runs >= 4
-    for stage in nano.STAGES:
+    for stage in stages.STAGES:
         step, tensors = checkpoint.read(whole / stage)
         again, resumed = checkpoint.read(tmp_path / stage)
         assert again == step == 3
@@ -137,9 +138,9 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_repeats_no_line_
             raise Killed
 
     with pytest.raises(Killed):
-        nano.train_nano(toy, tmp_path, device="cpu", stages=("vae",), on_event=kill)
+        stages.train_nano(toy, tmp_path, device="cpu", stages=("vae",), on_event=kill)
     assert checkpoint.steps(tmp_path / "vae") == [2]
-    nano.train_nano(toy, tmp_path, device="cpu", stages=("vae",), resume=True, on_event=str)
+    stages.train_nano(toy, tmp_path, device="cpu", stages=("vae",), resume=True, on_event=str)
     _, tensors = checkpoint.read(trained[0] / "vae")
     _, resumed = checkpoint.read(tmp_path / "vae")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in tensors.items())
@@ -161,15 +162,15 @@ def test_the_log_tells_losses_pace_and_what_was_held_out(trained):
 
 def test_one_stage_alone_needs_those_before_it(toy, tmp_path):
     with pytest.raises(UsageError, match="add it to the stages"):
-        nano.train_nano(toy, tmp_path, device="cpu", stages=("transformer",))
+        stages.train_nano(toy, tmp_path, device="cpu", stages=("transformer",))
 
 
 def test_a_folder_in_use_is_refused_unless_the_same_training_goes_on_there(toy, trained):
     out, _, _ = trained
     with pytest.raises(UsageError, match="holds a training"):
-        nano.train_nano(toy, out, device="cpu")
+        stages.train_nano(toy, out, device="cpu")
     with pytest.raises(UsageError, match="another recipe"):
-        nano.train_nano(replace(toy, seed=1), out, device="cpu", resume=True)
+        stages.train_nano(replace(toy, seed=1), out, device="cpu", resume=True)
 
 
 def test_weights_that_are_lost_are_not_saved(toy, tmp_path):
@@ -177,14 +178,14 @@ def test_weights_that_are_lost_are_not_saved(toy, tmp_path):
         toy, vae=replace(toy.vae, optimizer=replace(toy.vae.optimizer, rate=1e30, matrix_rate=1e30, warmup=1))
     )
     with pytest.raises(PiyingError, match="not finite"):
-        nano.train_nano(fast, tmp_path, device="cpu", stages=("vae",), on_event=str)
+        stages.train_nano(fast, tmp_path, device="cpu", stages=("vae",), on_event=str)
     assert checkpoint.steps(tmp_path / "vae") == []
 
 
 def test_too_small_a_vocabulary_is_refused(toy, tmp_path):
     small = replace(toy, model=replace(toy.model, text=replace(toy.model.text, vocabulary=300)))
     with pytest.raises(UsageError, match="use at least as many rows"):
-        nano.train_nano(small, tmp_path, device="cpu")
+        stages.train_nano(small, tmp_path, device="cpu")
 
 
 def test_steps_belong_to_the_phase_they_fall_into():

@@ -4,7 +4,7 @@ from piying.config import VAEConfig
 from piying.models import initial
 from piying.models.vae import to_pixels
 from piying.theatre.stage import render
-from piying.train import pool
+from piying.train.nano import pool
 from piying.train.seeds import training_scene
 
 SIZE = (16, 32)

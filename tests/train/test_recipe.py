@@ -1,7 +1,7 @@
 import pytest
 
 from piying.errors import UsageError
-from piying.train import recipe
+from piying.train.nano import recipe
 
 SMALL = """
 [[vae.phases]]

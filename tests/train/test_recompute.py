@@ -7,8 +7,8 @@ from toys import toy
 from piying.adapters import attach
 from piying.config import COGVIDEOX_5B_I2V, COGVIDEOX_15_5B_I2V, NANO
 from piying.models.transformer import Transformer
-from piying.train.frozen import stream
-from piying.train.recompute import recomputed
+from piying.train.tune.frozen import stream
+from piying.train.tune.recompute import recomputed
 
 EVERYWHERE = (*attach.ATTENTION, "norm1.linear", "ff.net.2", "text_proj", "proj_out")
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B
-from piying.train.savings import GIB, Savings, choose, estimate, ways
-from piying.train.tuning import Tuning
+from piying.train.tune.savings import GIB, Savings, choose, estimate, ways
+from piying.train.tune.tuning import Tuning
 
 LATENTS = (13, 16, 60, 90)
 LORA, FULL = Tuning(), Tuning(kind="full", preserve=0.0)

@@ -18,10 +18,10 @@ import sys
 from pathlib import Path
 
 from piying.parallel import ranks
-from piying.train import savings, tuning
-from piying.train.export import export
-from piying.train.savings import Savings
-from piying.train.tune import tune
+from piying.train.tune import savings, tuning
+from piying.train.tune.export import export
+from piying.train.tune.savings import Savings
+from piying.train.tune.tune import tune
 
 dataset, model, recipe, folder, runs = sys.argv[1:]
 with ranks.together():

@@ -9,7 +9,7 @@ from piying.models.text import Tokenizer
 from piying.theatre.captions import caption, tell, words
 from piying.theatre.casting import draw
 from piying.theatre.facts import facts
-from piying.train.tokenizer import train_tokenizer
+from piying.train.nano.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ import torch
 from piying import weights
 from piying.adapters import attach, file
 from piying.errors import UsageError
-from piying.train import checkpoint, tuning
-from piying.train.export import export
-from piying.train.tune import tune
+from piying.train import checkpoint
+from piying.train.tune import tuning
+from piying.train.tune.export import export
+from piying.train.tune.tune import tune
 
 
 def run(dataset, model, recipe, out, *overrides, **options):
@@ -73,8 +74,8 @@ def test_a_run_stopped_after_every_step_ends_in_the_same_weights(dataset, tiny, 
 MANY = ("steps=40", "save_every=3", "sheet_every=40", 'prompts=["a red 艇"]')
 KILLED = """
 import sys
-from piying.train import tuning
-from piying.train.tune import tune
+from piying.train.tune import tuning
+from piying.train.tune.tune import tune
 from pathlib import Path
 
 dataset, model, recipe, out, resume, *values = sys.argv[1:]
@@ -108,11 +109,11 @@ def test_a_run_killed_with_no_warning_ends_in_the_same_weights(dataset, tiny, re
 
 
 def test_blocks_run_twice_lead_to_the_same_adapter(dataset, tiny, recipe, tmp_path, monkeypatch):
-    from piying.train.savings import Savings
+    from piying.train.tune.savings import Savings
 
     run(dataset, tiny, recipe, tmp_path / "plain")
     for name, way in (("recompute", Savings(recompute=True)), ("stream", Savings(recompute=True, stream=True))):
-        monkeypatch.setattr("piying.train.savings.ways", lambda *given, way=way, **more: [way])
+        monkeypatch.setattr("piying.train.tune.savings.ways", lambda *given, way=way, **more: [way])
         run(dataset, tiny, recipe, tmp_path / name)
         for key, tensor in final(tmp_path / "plain").items():
             torch.testing.assert_close(final(tmp_path / name)[key], tensor, rtol=1e-3, atol=1e-5, msg=key)
@@ -145,7 +146,7 @@ def test_what_is_held_out_is_held_out_by_whole_episodes(dataset, tiny, recipe, t
 def test_gradients_that_are_not_finite_are_skipped_counted_and_rolled_back_from(
     dataset, tiny, recipe, tmp_path, monkeypatch
 ):
-    from piying.train import tune as module
+    from piying.train.tune import tune as module
 
     original, poisoned = module.lesson, set(range(8, 14))
 
@@ -231,7 +232,7 @@ def test_every_export_is_read_again_and_does_what_the_trainer_does(dataset, tiny
 
 def test_an_export_that_does_otherwise_is_refused_and_leaves_nothing(dataset, tiny, recipe, tmp_path, monkeypatch):
     from piying.errors import PiyingError
-    from piying.train import export as module
+    from piying.train.tune import export as module
 
     tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", "steps=10", "optimizer.rate=0.05")
     original = module.file.read

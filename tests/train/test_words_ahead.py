@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from piying.models.text import Tokenizer
-from piying.train.ahead import Ahead
-from piying.train.batch import Words
-from piying.train.recipe import read
+from piying.train.nano.ahead import Ahead
+from piying.train.nano.batch import Words
+from piying.train.nano.recipe import read
+from piying.train.nano.text import Telling
 from piying.train.seeds import training_scene
-from piying.train.text import Telling
 from piying.weights.store import find
 
 VOCABULARY = Tokenizer.read(find("nano") / "tokenizer").files["tokenizer.json"].decode()

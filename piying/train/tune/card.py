@@ -5,8 +5,8 @@ from pathlib import Path
 
 from piying import __version__
 from piying.adapters.adapter import Adapter
-from piying.train.ready import NAME, Tuned
-from piying.train.tuning import Tuning
+from piying.train.tune.ready import NAME, Tuned
+from piying.train.tune.tuning import Tuning
 
 
 def card(tuned: Tuned, tuning: Tuning, out: Path, adapter: Adapter) -> str:

@@ -14,10 +14,10 @@ from piying.parallel import ranks
 from piying.theatre.sheet import contact_sheet
 from piying.train.loop import Facts
 from piying.train.loss import psnr, reconstruction_error
-from piying.train.pool import Frames, draw_all
-from piying.train.recipe import Phase, Recipe, VAERecipe
+from piying.train.nano.pool import Frames, draw_all
+from piying.train.nano.recipe import Phase, Recipe, VAERecipe, locate, total
 from piying.train.seeds import draw_at, noise_at, rank_key, training_scene, validation_scene
-from piying.train.stage import Run, Stage, finished, locate, perform, total
+from piying.train.stage import Run, Stage, finished, perform
 
 NAME = "vae"
 SHOWN = 4  # clips on a sheet

@@ -17,14 +17,15 @@ from piying.sampling.schedule import add_noise, alphas, velocity
 from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
 from piying.theatre.sheet import contact_sheet
-from piying.train.batch import Batch, Batches, fill_patch
+from piying.train.given import fill_patch
 from piying.train.loop import Facts
 from piying.train.loss import velocity_error
-from piying.train.pool import Latents
-from piying.train.recipe import Recipe
+from piying.train.nano.batch import Batch, Batches
+from piying.train.nano.pool import Latents
+from piying.train.nano.recipe import Recipe, locate, total
+from piying.train.nano.text import LANGUAGES
 from piying.train.seeds import draw_at, training_scene, validation_scene
-from piying.train.stage import Run, Stage, finished, locate, perform, total
-from piying.train.text import LANGUAGES
+from piying.train.stage import Run, Stage, finished, perform
 from piying.weights import Checkpoint
 
 NAME = "transformer"

@@ -4,7 +4,7 @@ Shapes: B batch, F latent frames, C channels, H W latent cells, L text tokens.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,26 +16,13 @@ from piying.parallel import ranks
 from piying.sampling.schedule import alphas
 from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
-from piying.train.ahead import ahead, send, tokenizer_of
+from piying.train.given import condition, fill_patch
 from piying.train.loss import draw_timesteps
-from piying.train.pool import Latents
-from piying.train.recipe import Recipe
+from piying.train.nano.ahead import ahead, send, tokenizer_of
+from piying.train.nano.pool import Latents
+from piying.train.nano.recipe import Recipe, locate, total
+from piying.train.nano.text import LANGUAGES
 from piying.train.seeds import draw_at, noise_at, rank_key
-from piying.train.stage import locate, total
-from piying.train.text import LANGUAGES
-
-
-class Given(Protocol):
-    """How many clips of a batch get what, as shares."""
-
-    @property
-    def first_frame(self) -> float: ...
-
-    @property
-    def first_and_last(self) -> float: ...
-
-    @property
-    def continuation(self) -> float: ...
 
 
 class Batch(NamedTuple):
@@ -115,26 +102,3 @@ class Batches:
             draw_timesteps(self.log_snrs, len(x0), *part.log_snr, part.uniform, generator),
             step < part.tune_text * total(part.phases),
         )
-
-
-def fill_patch(x0: Tensor, frames: int) -> Tensor:
-    """Repeats the first latent frame of x0 [B F C H W] until a patch's frames divide F; dropped again in the end."""
-    return torch.cat([x0[:, :1]] * (-x0.shape[1] % frames) + [x0], dim=1)
-
-
-def condition(x0: Tensor, images: Tensor, recipe: Given, generator: torch.Generator) -> Tensor:
-    """For each clip x0 [B F C H W] nothing, its first image, its first and last image, or its own beginning.
-
-    images [B 2 C H W] are latents of the first and the last frame, each encoded alone, as they will be given.
-    """
-    frames, device = x0.shape[1], x0.device
-    drawn = torch.rand(2, len(x0), generator=generator, device=device)
-    length = 1 + (drawn[1] * max(frames - 1, 1)).long()  # of a beginning, never the whole clip where it has more
-    begun = drawn[0] < recipe.continuation
-    ended = drawn[0] < recipe.continuation + recipe.first_and_last
-    opened = drawn[0] < recipe.continuation + recipe.first_and_last + recipe.first_frame
-    known = begun[:, None] & (torch.arange(frames, device=device) < length[:, None])
-    given = torch.where(known[:, :, None, None, None], x0, 0)
-    given[:, 0] = torch.where((opened & ~begun)[:, None, None, None], images[:, 0], given[:, 0])
-    given[:, -1] = torch.where((ended & ~begun)[:, None, None, None], images[:, 1], given[:, -1])
-    return given

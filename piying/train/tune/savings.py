@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from math import prod
 
 from piying.config import TransformerConfig
-from piying.train.tuning import Tuning
+from piying.train.tune.tuning import Tuning
 
 _LIVE = 30  # values that a block keeps for its way back, in units of its input, about
 GIB = 2**30

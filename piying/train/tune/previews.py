@@ -12,8 +12,8 @@ from piying.models.text import TextEncoder
 from piying.prompts.aliases import substitute
 from piying.request import AdapterUse, Request
 from piying.theatre.sheet import contact_sheet
-from piying.train.ready import NAME, Tuned
-from piying.train.tuning import Tuning
+from piying.train.tune.ready import NAME, Tuned
+from piying.train.tune.tuning import Tuning
 from piying.video import read_frames
 from piying.weights import Checkpoint
 

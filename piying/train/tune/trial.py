@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from piying.train.loop import Facts, State, train
-from piying.train.savings import GIB, Savings
+from piying.train.tune.savings import GIB, Savings
 
 STEPS = 2  # the first also warms up
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from piying.adapters.attach import Fitted, attached
 from piying.models.transformer import Transformer
 from piying.sampling.schedule import add_noise, velocity
-from piying.train.examples import Example
 from piying.train.loop import Facts
 from piying.train.loss import by_band, level_weights
+from piying.train.tune.examples import Example
 
 OFS = 2.0  # the offset that 1.5 image-to-video was published with
 Learner = Callable[[nn.Module, Example], tuple[Tensor, Facts]]

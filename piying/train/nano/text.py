@@ -12,10 +12,10 @@ from piying.models.text import TextEncoder, Tokenizer
 from piying.parallel import ranks
 from piying.theatre import scene
 from piying.theatre.captions import Language, caption
-from piying.train.ahead import ahead, send, tokenizer_of
 from piying.train.loop import Facts
 from piying.train.loss import fact_error
-from piying.train.recipe import Recipe
+from piying.train.nano.ahead import ahead, send, tokenizer_of
+from piying.train.nano.recipe import Recipe
 from piying.train.seeds import draw_at, rank_key, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
 

@@ -23,11 +23,11 @@ from piying.adapters.merge import merge
 from piying.data.dataset import write_whole
 from piying.errors import PiyingError
 from piying.models.transformer import Transformer
-from piying.train.card import card
-from piying.train.examples import Example
-from piying.train.lesson import predict
-from piying.train.ready import Tuned
-from piying.train.tuning import Tuning
+from piying.train.tune.card import card
+from piying.train.tune.examples import Example
+from piying.train.tune.lesson import predict
+from piying.train.tune.ready import Tuned
+from piying.train.tune.tuning import Tuning
 
 FILES = {
     Naming.diffusers: "pytorch_lora_weights.safetensors",

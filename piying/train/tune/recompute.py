@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from piying.models.transformer import Transformer
-from piying.train.parked import Parking
+from piying.train.tune.parked import Parking
 
 Around = Callable[[int, bool], AbstractContextManager[None]]  # index of the block, whether on the way back
 

@@ -10,7 +10,7 @@ from piying.memory.place import move
 from piying.memory.stream import Stream
 from piying.memory.tables import ADAPTIVE
 from piying.models.transformer import Block, Transformer
-from piying.train.recompute import Around
+from piying.train.tune.recompute import Around
 
 
 def stream(transformer: Transformer, device: torch.device) -> Around:

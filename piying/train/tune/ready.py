@@ -20,12 +20,12 @@ from piying.models.transformer import Transformer
 from piying.models.vae import VAE
 from piying.parallel import ranks
 from piying.prompts.aliases import substitute
-from piying.train.cache import LatentCache, TextCache, mark_of
-from piying.train.examples import Examples, Shown
 from piying.train.hooks import Event, Listener
 from piying.train.seeds import draw_at
 from piying.train.stage import Run
-from piying.train.tuning import Tuning
+from piying.train.tune.cache import LatentCache, TextCache, mark_of
+from piying.train.tune.examples import Examples, Shown
+from piying.train.tune.tuning import Tuning
 from piying.weights import safe
 from piying.weights.source import Source
 

@@ -14,12 +14,12 @@ from piying.models.text import Tokenizer
 from piying.parallel import ranks
 from piying.theatre import captions
 from piying.train.hooks import Clock, Listener
-from piying.train.recipe import Recipe
+from piying.train.nano.recipe import Recipe
+from piying.train.nano.text import train_text
+from piying.train.nano.tokenizer import train_tokenizer
+from piying.train.nano.transformer import start_drawing, train_transformer
+from piying.train.nano.vae import train_vae
 from piying.train.stage import Run
-from piying.train.text import train_text
-from piying.train.tokenizer import train_tokenizer
-from piying.train.transformer import start_drawing, train_transformer
-from piying.train.vae import train_vae
 from piying.weights import Checkpoint, save
 
 StageName = Literal["vae", "text", "transformer"]

@@ -17,23 +17,24 @@ from piying.errors import OutOfMemory, UsageError
 from piying.models.transformer import Transformer
 from piying.parallel import ranks
 from piying.sampling.schedule import alphas
-from piying.train import checkpoint, savings, shards
-from piying.train.adam import Adam
-from piying.train.board import board
-from piying.train.cache import mark_of
-from piying.train.frozen import stream
+from piying.train import checkpoint, shards
 from piying.train.hooks import Clock, Listener
-from piying.train.lesson import lesson, measure
 from piying.train.loop import Descent, State
 from piying.train.optimizer import Optimizer
-from piying.train.previews import show
-from piying.train.ready import NAME, Ready, Tuned, load, note, prepare
 from piying.train.recipe import OptimizerRecipe
-from piying.train.recompute import recomputed
-from piying.train.savings import GIB, Savings
 from piying.train.stage import Run, Stage, perform, silent
-from piying.train.trial import attempt
-from piying.train.tuning import Tuning
+from piying.train.tune import savings
+from piying.train.tune.adam import Adam
+from piying.train.tune.board import board
+from piying.train.tune.cache import mark_of
+from piying.train.tune.frozen import stream
+from piying.train.tune.lesson import lesson, measure
+from piying.train.tune.previews import show
+from piying.train.tune.ready import NAME, Ready, Tuned, load, note, prepare
+from piying.train.tune.recompute import recomputed
+from piying.train.tune.savings import GIB, Savings
+from piying.train.tune.trial import attempt
+from piying.train.tune.tuning import Tuning
 from piying.weights import store
 from piying.weights.checkpoint import open_source
 from piying.weights.source import Source
