@@ -20,7 +20,7 @@ character: .venv/installed
 	@echo "use it: $(BIN)/piying generate 大娃在草地上跳 --adapter $(RUN)/run/adapter"
 
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2
 
 # What needs an NVIDIA card: the kernels on it, and whole models with them.
 test-gpu: .venv/installed-dev

@@ -12,6 +12,10 @@ from chat_server import Server
 
 from piying.config import NANO
 
+# Several processes share the cores: each one's threads would wait for those of the others.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Kernels run in Triton's interpreter unless `-m gpu` asks for a card. Triton looks when it is imported, so this stands
 # before anything that imports it; processes of pytest-xdist inherit it.
 os.environ.setdefault("TRITON_INTERPRET", "0" if "gpu" in sys.argv else "1")
