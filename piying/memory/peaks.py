@@ -5,10 +5,11 @@ in the type of the model, N * D * itemsize bytes. Every count names what is held
 checked against models/transformer.py and ops.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from piying.models import quant, vae_memory
 from piying.models.text import OVERFLOWS, TextEncoder
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
+from piying.models.vae_parts import Up
 from piying.request import FullRequest
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -90,9 +92,13 @@ class Sizes:
         return module
 
     @cached_property
-    def vae(self) -> int:
+    def _vae(self) -> VAE:
         with torch.device("meta"):
-            return _bytes(VAE(self.config.vae).to(self.dtype))
+            return VAE(self.config.vae).to(self.dtype)
+
+    @property
+    def vae(self) -> int:
+        return _bytes(self._vae)
 
     @cached_property
     def small(self) -> int:
@@ -207,19 +213,24 @@ class Sizes:
 
     @cached_property
     def decode_flops(self) -> float:
-        """Of decoding all videos, counted on two latent frames of the smallest size."""
-        from torch.utils.flop_counter import FlopCounterMode
+        """Of decoding all videos: the convolutions, each at the size that it works on."""
+        _, height, width = self._cells
+        frames = (self.request.frames - 1) // 4 + 1
+        decoder, flops = self._vae.decoder, 0
 
-        with torch.device("meta"):
-            vae, x = (
-                VAE(self.config.vae).requires_grad_(False),
-                torch.zeros(1, self.config.vae.latent_channels, 2, 4, 4),
-            )
-        counter = FlopCounterMode(display=False)
-        with counter, torch.no_grad():
-            pixels = vae.decode(x).numel()
-        height, width = self.request.size
-        return counter.get_total_flops() / pixels * 3 * self.request.frames * height * width * self.videos
+        def count(*modules: nn.Module) -> int:
+            weights = sum(p.numel() for module in modules for p in module.parameters() if p.ndim > 1)
+            return 2 * weights * frames * height * width
+
+        flops += count(decoder.conv_in, decoder.mid_block)
+        for level in cast(Iterable[Up], decoder.up_blocks):
+            flops += count(level.resnets)
+            if len(level.upsamplers):
+                height, width = 2 * height, 2 * width
+                flops += count(level.upsamplers)  # which see single frames
+            if level.double_time:
+                frames = 2 * frames - frames % 2
+        return self.videos * (flops + count(decoder.conv_out))
 
 
 def _bytes(module: nn.Module) -> int:
