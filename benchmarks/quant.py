@@ -9,13 +9,12 @@ step with products of eight bits, over the exact one.
 
 import argparse
 import statistics
-import sys
 from collections.abc import Iterator
 
 import table
 import torch
-from parity_real_shapes import distance, toy, weighted
-from step import FEW, GIB, MEMBERS, latents, listed, release, timed
+from parity_real_shapes import distance, weighted
+from step import FEW, GIB, each, latents, members, release, timed
 from torch import Tensor, nn
 
 from piying import ops
@@ -120,25 +119,15 @@ def measure(name: str, member: ModelConfig, given: argparse.Namespace, rows: tab
             rows.add({"model": name, "way": f"fast: {sum(asks)} of {len(asks)} steps asked, a step on average"} | told)
 
 
-def main() -> int:
+def main() -> None:
     parser = table.options(__doc__, minutes=3)
-    parser.add_argument("--members", type=listed(MEMBERS), default=["2b", "5b"], help=f"some of {','.join(MEMBERS)}")
+    members(parser, "2b", "5b")
     parser.add_argument("--rounds", type=int, default=5)
     given = table.parse(parser)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     title = "A guided step with weights and products of eight bits: random weights at each member's published shape."
     device = torch.device(given.device)
-    rows = table.Table("quant", title, COLUMNS, given.out, device, bars=("bar", "seconds"), ours="fast")
-    for name in given.members:
-        if not rows.time_is_up(given.minutes):
-            try:
-                measure(name, toy(MEMBERS[name]) if given.toy else MEMBERS[name], given, rows)
-            except Exception as error:
-                rows.fail({"model": name}, error)
-            release()
-    print(rows.markdown())
-    return 0
+    each(given, table.Table("quant", title, COLUMNS, given.out, device, bars=("bar", "seconds"), ours="fast"), measure)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

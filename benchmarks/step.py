@@ -5,15 +5,11 @@ attention back end that works there, with plain math in the place of its kernels
 diffusers runs as it comes and, but for 1.5, compiled as a whole, with cuDNN's attention where that is there. All are
 warmed up, then timed in turn with CUDA events; a row holds the median of its rounds and the peaks of memory while it
 ran. Errors are relative L2 distances from diffusers in float32, of fewer frames at the same width.
-
-`--kernels` measures every kernel alone instead, beside plain math: milliseconds, and the share of a copy's bandwidth
-or of a large product's rate.
 """
 
 import argparse
 import gc
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +19,6 @@ from typing import Any
 
 import table
 import torch
-import torch.nn.functional as F
 from parity_real_shapes import distance, toy, weighted
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -257,146 +252,6 @@ def measure(name: str, member: ModelConfig, given: argparse.Namespace, rows: tab
         rows.save()
 
 
-# --- kernels alone ---
-
-
-def steadily(work: Callable[[], Any], device: torch.device, times: int, *, replayed: bool = False) -> float:
-    """Milliseconds of one call among many; `replayed` from a CUDA graph, for calls that the device does in less time
-    than Python takes to ask for them."""
-    work()
-
-    def several() -> None:
-        for _ in range(times):
-            work()
-
-    run: Callable[[], Any] = several
-    if replayed and device.type == "cuda":
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        with torch.cuda.graph(graph):
-            several()
-        run = graph.replay
-        run()
-    return statistics.median(timed(run, device) for _ in range(3)) / times * 1000
-
-
-@torch.no_grad()
-def measure_kernels(name: str, member: ModelConfig, given: argparse.Namespace, rows: table.Table) -> None:
-    """Every kernel of one member's step at its shape."""
-    device, config = torch.device(given.device), member.transformer
-    x = latents(member, member.frames, device)
-    text, tokens = config.text_tokens, tokens_of(member, x)
-    shape = (2, tokens, config.width)
-    random = torch.Generator(device).manual_seed(3)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=random, device=device).to(torch.bfloat16)
-
-    x, change, y = draw(*shape), draw(*shape), draw(*shape)
-    gates, modulation, table_out = draw(2, 2, 3, config.width), draw(2, 2, 3, config.width), draw(2, 2, config.width)
-    norm, norm_out = (nn.LayerNorm(config.width, device=device, dtype=torch.bfloat16) for _ in range(2))
-    norm_q, norm_k = (nn.LayerNorm(config.head_width, 1e-6, device=device, dtype=torch.bfloat16) for _ in range(2))
-    for part in (norm, norm_out, norm_q, norm_k):
-        part.requires_grad_(False)
-    q, k, v = (each.unflatten(-1, (config.heads, -1)) for each in (x, change, y))
-    turns = None
-    if config.positions != "sincos":
-        angles = torch.randn(tokens, config.head_width // 2, generator=random, device=device)
-        turns = torch.stack((angles.cos(), angles.sin()), -1)
-    gigabytes = x.nbytes / 1e9  # to read or write a tensor [B N D] once
-    times = 1 if given.toy else 10
-    copy = steadily(lambda: y.copy_(x), device, times, replayed=True)
-    rate = 2 * gigabytes / copy * 1000  # GB/s
-    rows.add({"model": name, "what": "copy", "passes": 2, "kernel, ms": copy, "GB/s": rate, "of copy": 1.0})
-
-    def memory_bound(what: str, passes: int, work: Callable[[], Any]) -> None:
-        def both() -> table.Row:
-            with taking(kernels=False):
-                plain = steadily(work, device, times, replayed=True)
-            with taking():
-                kernel = steadily(work, device, times, replayed=True)
-            speed = passes * gigabytes / kernel * 1000
-            return {
-                "plain, ms": plain, "kernel, ms": kernel, "plain / kernel": plain / kernel, "GB/s": speed,
-                "of copy": speed / rate,
-            }  # fmt: skip
-
-        rows.attempt({"model": name, "what": what, "passes": passes}, both)
-
-    def backward(forward: Callable[..., Any], *inputs: Tensor) -> Callable[[], Any]:
-        """Forward and back; what the forward pass takes alone stands in its own row."""
-
-        def work() -> None:
-            with torch.enable_grad():
-                learned = [each.detach().requires_grad_() for each in inputs]
-                made = forward(*learned)
-                made = made if isinstance(made, tuple) else (made,)
-                torch.autograd.grad(made, learned, pulls[: len(made)])
-
-        pulls = [y.view_as(inputs[0]), change.view_as(inputs[0])]
-        return work
-
-    memory_bound("norm, modulated", 2, lambda: ops.adaptive_norm(x, norm, modulation, text))
-    memory_bound("residual, norm", 4, lambda: ops.add_and_norm(x, change, gates, norm, modulation, text))
-    memory_bound("residual", 3, lambda: ops.add_gated(x, change, modulation, text))
-    memory_bound("q and k", 4, lambda: ops.place_heads(q, k, norm_q, norm_k, turns))
-    memory_bound("final norms", 2, lambda: ops.final_norm(x, norm, norm_out, table_out, text))
-    learning = backward(lambda x: ops.adaptive_norm(x, norm, modulation, text), x)
-    memory_bound("norm, modulated, and back", 2 + 3, learning)
-    learning = backward(lambda x, change: ops.add_and_norm(x, change, gates, norm, modulation, text), x, change)
-    memory_bound("residual, norm, and back", 4 + 5, learning)
-    learning = backward(lambda q, k: ops.place_heads(q, k, norm_q, norm_k, turns), q, k)
-    memory_bound("q and k, and back", 4 + 6, learning)
-
-    def product_bound(what: str, teraflop: float, work: Callable[[], Any], plain: Callable[[], Any] | None) -> None:
-        def both() -> table.Row:
-            kernel = steadily(work, device, times if teraflop < 5 else 1)
-            row: table.Row = {"kernel, ms": kernel, "TFLOP/s": teraflop / kernel * 1000}
-            if plain:
-                row["plain, ms"] = steadily(plain, device, times)
-                row["plain / kernel"] = row["plain, ms"] / kernel
-            return row
-
-        rows.attempt({"model": name, "what": what}, both)
-
-    side = 64 if given.toy else 8192
-    square = draw(side, side)
-    product_bound(f"product, {side}", 2 * side**3 / 1e12, lambda: square @ square, None)
-    wide, narrow = draw(4 * config.width, config.width), draw(config.width, 4 * config.width)
-    wide_bias, bias, weight = draw(4 * config.width), draw(config.width), draw(config.width, config.width)
-    hidden = ops.widen(x, wide, wide_bias)
-    each = 2 * 2 * tokens * config.width**2 / 1e12  # a product with [D D]
-    product_bound("linear, D to D", each, lambda: F.linear(x, weight, bias), None)
-    product_bound("linear, D to 4 D", 4 * each, lambda: F.linear(x, wide, wide_bias), None)
-    product_bound(
-        "linear, D to 4 D, GELU",
-        4 * each,
-        lambda: ops.widen(x, wide, wide_bias),
-        lambda: F.gelu(F.linear(x, wide, wide_bias), approximate="tanh"),
-    )
-    product_bound("linear, 4 D to D", 4 * each, lambda: F.linear(hidden, narrow, bias), None)
-    pairs = 4 * 2 * tokens**2 * config.width / 1e12
-    backends = attention.candidates(device, torch.bfloat16, config.head_width)
-    for backend in (*backends, attention.Backend("PyTorch", attention._pytorch)):
-        product_bound(f"attention, {backend.name}", pairs, lambda run=backend.run: run(q, k, v, None), None)
-        back = backward(lambda q, k, v, run=backend.run: run(q, k, v, None), q, k, v)
-        product_bound(f"attention, {backend.name}, and back", 3.5 * pairs, back, None)
-    attended = f"attention, {backends[0].name if backends else 'PyTorch'}"
-    spent = {row["what"]: row["kernel, ms"] for row in rows.rows if row["model"] == name and "kernel, ms" in row}
-    block = [
-        "norm, modulated", *["linear, D to D"] * 4, "q and k", attended, "residual, norm", "linear, D to 4 D, GELU",
-        "linear, 4 D to D", "residual",
-    ]  # fmt: skip
-    if set(block) <= set(spent):
-        rows.add(
-            {
-                "model": name,
-                "what": "all of a block, times blocks",
-                "kernel, ms": config.layers * sum(map(spent.__getitem__, block)),
-            }
-        )
-
-
 # --- the command ---
 
 
@@ -410,50 +265,45 @@ def listed(known: Any) -> Callable[[str], list[str]]:
     return read
 
 
-def main() -> int:
-    parser = table.options(__doc__, minutes=4)
-    parser.add_argument("--members", type=listed(MEMBERS), default=list(MEMBERS), help=f"some of {','.join(MEMBERS)}")
-    parser.add_argument("--ways", type=listed(WAYS), default=list(WAYS), help=f"some of {','.join(WAYS)}")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--kernels", action="store_true", help="each kernel alone instead")
-    parser.add_argument("--name", default="", help="of the files, where a run has only some of the members or ways")
-    given = table.parse(parser)
+def members(parser: argparse.ArgumentParser, *usual: str) -> None:
+    """The option that names members; all of them where none are usual."""
+    default = list(usual or MEMBERS)
+    parser.add_argument("--members", type=listed(MEMBERS), default=default, help=f"some of {','.join(MEMBERS)}")
+
+
+def each(given: argparse.Namespace, rows: table.Table, measure: Callable[..., None]) -> None:
+    """Measures member after member while there is time."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    name, title, columns, bars, work = STEP if not given.kernels else KERNELS
-    rows = table.Table(given.name or name, title, columns, given.out, torch.device(given.device), bars=bars)
     for member in given.members:
         if not rows.time_is_up(given.minutes):
             try:
-                work(member, toy(MEMBERS[member]) if given.toy else MEMBERS[member], given, rows)
+                measure(member, toy(MEMBERS[member]) if given.toy else MEMBERS[member], given, rows)
             except Exception as error:
                 rows.fail({"model": member}, error)
             release()
     print(rows.markdown())
-    return 0
 
 
-STEP = (
-    "step",
+TITLE = (
     "One guided step of the transformer (B = 2, 226 text tokens, each member's published shape, bfloat16, random "
-    "weights): the median of rounds in turn. Memory counts the weights, which both sides share.",
-    {
-        "model": "", "way": "", "seconds": ".3f", "of the first": ".2f", "TFLOP/s": ".0f", "first step, s": ".1f",
-        "allocated, GiB": ".2f", "reserved, GiB": ".2f", "far from float32": ".3e", "rounds": "",
-    },
-    ("bar", "seconds"),
-    measure,
-)  # fmt: skip
-KERNELS = (
-    "kernels",
-    "Kernels alone, at the shape of a guided step in bfloat16. A pass reads or writes a tensor [B N D] once; the share "
-    "of a copy counts the passes that are needed, so what is read twice shows. 'And back' is forward and backward.",
-    {
-        "model": "", "what": "", "passes": "", "plain, ms": ".3f", "kernel, ms": ".3f", "plain / kernel": ".2f",
-        "GB/s": ".0f", "of copy": ".2f", "TFLOP/s": ".0f",
-    },
-    None,
-    measure_kernels,
-)  # fmt: skip
+    "weights): the median of rounds in turn. Memory counts the weights, which both sides share."
+)
+COLUMNS = {
+    "model": "", "way": "", "seconds": ".3f", "of the first": ".2f", "TFLOP/s": ".0f", "first step, s": ".1f",
+    "allocated, GiB": ".2f", "reserved, GiB": ".2f", "far from float32": ".3e", "rounds": "",
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = table.options(__doc__, minutes=4)
+    members(parser)
+    parser.add_argument("--ways", type=listed(WAYS), default=list(WAYS), help=f"some of {','.join(WAYS)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="step", help="of the files, where a run has only some of the members or ways")
+    given = table.parse(parser)
+    rows = table.Table(given.name, TITLE, COLUMNS, given.out, torch.device(given.device), bars=("bar", "seconds"))
+    each(given, rows, measure)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

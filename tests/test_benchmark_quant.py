@@ -21,7 +21,7 @@ def run(monkeypatch, tmp_path):
         module = __import__(name)
         given = ["--toy", "--device", "cpu", "--out", str(tmp_path), *map(str, arguments)]
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *given])
-        assert module.main() == 0
+        module.main()
         return json.loads((tmp_path / f"{name}.json").read_text("utf-8"))["rows"]
 
     return run

@@ -14,29 +14,34 @@ BENCHMARKS = str(Path(__file__).parent.parent / "benchmarks")
 
 
 @pytest.fixture(scope="module")
-def step():
+def scripts():
     sys.path.insert(0, BENCHMARKS)
     try:
+        import kernels
         import step
     finally:
         sys.path.remove(BENCHMARKS)
-    return step
+    return {"step": step, "kernels": kernels}
 
 
 @pytest.fixture
-def run(step, monkeypatch, tmp_path):
-    def run(*arguments):
-        given = ["--toy", "--device", "cpu", "--out", str(tmp_path), "--rounds", "2", *arguments]
-        monkeypatch.setattr(sys, "argv", ["step.py", *given])
-        assert step.main() == 0
-        name = "kernels" if "--kernels" in arguments else "step"
+def step(scripts):
+    return scripts["step"]
+
+
+@pytest.fixture
+def run(scripts, monkeypatch, tmp_path):
+    def run(*arguments, name="step"):
+        given = ["--toy", "--device", "cpu", "--out", str(tmp_path), *arguments]
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *given])
+        scripts[name].main()
         return json.loads((tmp_path / f"{name}.json").read_text("utf-8"))["rows"]
 
     return run
 
 
 def test_every_way_is_timed_in_turn_and_near_float32(run):
-    rows = run("--members", "2b,1.5-5b", "--ways", "fa4,pytorch,plain,diffusers")
+    rows = run("--members", "2b,1.5-5b", "--ways", "fa4,pytorch,plain,diffusers", "--rounds", "2")
     ways = ["piying, PyTorch's attention", "piying without kernels", "diffusers"]  # no FlashAttention on a CPU
     assert [(row["model"], row["way"]) for row in rows] == [(m, way) for m in ("2b", "1.5-5b") for way in ways]
     for row in rows:
@@ -51,7 +56,7 @@ def test_compiled_ways_run(run):
 
 
 def test_every_kernel_has_its_row(run):
-    rows = run("--members", "5b", "--kernels")
+    rows = run("--members", "5b", name="kernels")
     assert not [row for row in rows if "error" in row]
     said = [row["what"] for row in rows]
     assert {"copy", "residual, norm", "q and k, and back", "linear, D to 4 D, GELU", "attention, PyTorch"} <= set(said)
