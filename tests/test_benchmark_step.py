@@ -17,11 +17,11 @@ BENCHMARKS = str(Path(__file__).parent.parent / "benchmarks")
 def scripts():
     sys.path.insert(0, BENCHMARKS)
     try:
-        import kernels
         import step
+        import step_kernels
     finally:
         sys.path.remove(BENCHMARKS)
-    return {"step": step, "kernels": kernels}
+    return {"step": step, "kernels": step_kernels}
 
 
 @pytest.fixture

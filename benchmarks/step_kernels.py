@@ -1,4 +1,4 @@
-"""Every kernel of a step alone, beside plain math: `python benchmarks/kernels.py --members 2b,5b`.
+"""Every kernel of a step alone, beside plain math: `python benchmarks/step_kernels.py --members 2b,5b`.
 
 Milliseconds at the shape of a guided step in bfloat16, and the share of a copy's bandwidth or a product's rate.
 """
