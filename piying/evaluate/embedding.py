@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from piying.adapters.file import digest
-from piying.errors import PiyingError, UsageError
+from piying.prompts.folder import opening
 
 FRAMES = 4  # of a clip
 
@@ -23,21 +23,13 @@ class Embedder:
 
         Nothing is fetched and no code of the folder is run.
         """
-        if not (folder / "config.json").is_file():
-            raise UsageError(f"embedder={folder}: no config.json there; name the folder of a vision model, e.g. DINOv2")
-        try:
+        with opening(folder, "embedder", "the folder of a vision model, e.g. DINOv2") as given:
             from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-        except ImportError:
-            raise PiyingError(f"embedder={folder}: needs transformers, pip install 'piying[enhance]'") from None
-        local: Any = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            self._processor: Any = AutoImageProcessor.from_pretrained(folder, use_fast=False, **local)
-            model: Any = AutoModel.from_pretrained(folder, use_safetensors=True, **local)
+
+            self._processor: Any = AutoImageProcessor.from_pretrained(folder, use_fast=False, **given)
+            model: Any = AutoModel.from_pretrained(folder, use_safetensors=True, **given)
             self.reads = hasattr(model, "get_text_features")
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **local) if self.reads else None
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            reason = (str(error).splitlines() or [""])[0][:160]
-            raise PiyingError(f"embedder={folder}: cannot be read ({reason})") from None
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **given) if self.reads else None
         self._model, self._device = model.to(device).eval(), device
         self.mark = "-".join(digest(path)[:12] for path in sorted(folder.glob("*.safetensors")))
 

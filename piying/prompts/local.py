@@ -5,8 +5,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from piying.errors import PiyingError, UsageError
+from piying.errors import PiyingError
 from piying.prompts.enhance import Ask, Chat
+from piying.prompts.folder import opening
 
 _LONGEST = 1024  # tokens of an answer, aloud thoughts among them
 
@@ -17,24 +18,18 @@ def local(folder: Path, *, sees: bool = False, option: str = "enhancer") -> Ask:
 
     Raises UsageError for a folder that is none, PiyingError where transformers is missing or cannot read it.
     """
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{option}={folder}: no config.json there; name the folder of a chat model, or an address")
-    try:
-        import torch
+    with opening(folder, option, "the folder of a chat model, or an address") as given:
         from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
-        from piying import device
-    except ImportError:
-        raise PiyingError(f"{option}={folder}: needs transformers, pip install 'piying[enhance]'") from None
-    local_only: Any = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        reader: Any = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, **local_only)
+        reader: Any = (AutoProcessor if sees else AutoTokenizer).from_pretrained(folder, **given)
         network: Any = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-        model = network.from_pretrained(folder, dtype="auto", use_safetensors=True, **local_only)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise PiyingError(f"{option}={folder}: cannot be read ({_first_line(error)})") from None
+        model = network.from_pretrained(folder, dtype="auto", use_safetensors=True, **given)
     if reader.chat_template is None:
         raise PiyingError(f"{option}={folder}: has no chat template; use a model that was made for chats")
+    import torch
+
+    from piying import device
+
     model = model.to(device.best()).eval()
 
     def ask(chat: Chat) -> str:
@@ -63,7 +58,3 @@ def _opened(content: Any) -> list[dict[str, Any]]:
             part = {"type": "image", "image": Image.open(io.BytesIO(data)).convert("RGB")}
         parts.append(part)
     return parts
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
