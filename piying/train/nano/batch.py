@@ -19,7 +19,7 @@ from piying.theatre.scene import Scene
 from piying.train.given import condition, fill_patch
 from piying.train.loss import draw_timesteps
 from piying.train.nano.ahead import ahead, send, tokenizer_of
-from piying.train.nano.pool import Latents
+from piying.train.nano.latents import Latents
 from piying.train.nano.recipe import Recipe, locate, total
 from piying.train.nano.text import LANGUAGES
 from piying.train.seeds import draw_at, noise_at, rank_key

@@ -125,6 +125,11 @@ def locate(phases: tuple[Phase, ...], step: int) -> tuple[int, int]:
     raise IndexError(step)
 
 
+def largest(phases: tuple[Phase, ...]) -> dict[tuple[int, int], int]:
+    """The clips that each size of canvas needs: all phases of a size share one pool."""
+    return {size: max(phase.pool for phase in phases if phase.size == size) for size in {p.size: 0 for p in phases}}
+
+
 def total(phases: tuple[Phase, ...]) -> int:
     """Steps of all phases."""
     return sum(phase.steps for phase in phases)

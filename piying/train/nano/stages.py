@@ -17,7 +17,7 @@ from piying.train.hooks import Clock, Listener
 from piying.train.nano.recipe import Recipe
 from piying.train.nano.text import train_text
 from piying.train.nano.tokenizer import train_tokenizer
-from piying.train.nano.transformer import start_drawing, train_transformer
+from piying.train.nano.transformer import train_transformer
 from piying.train.nano.vae import train_vae
 from piying.train.stage import Run
 from piying.weights import Checkpoint, save
@@ -57,14 +57,13 @@ def train_nano(
         _tokenizer(recipe, out)
     ranks.wait()
     tokenizer = _tokenizer(recipe, out)
-    drawn = start_drawing(run) if "transformer" in stages else {}
     seen = train_vae(run) if "vae" in needed else None
     text = train_text(run, tokenizer) if "text" in needed else None
     if seen is None or text is None or "transformer" not in stages:
         return None
     vae, scale = seen
     config = replace(recipe.model, vae=replace(recipe.model.vae, latent_scale=scale, image_latent_scale=scale))
-    painter = train_transformer(run, drawn, vae, config, text, tokenizer)
+    painter = train_transformer(run, vae, config, text, tokenizer)
     if painter is None:
         return None
     folder = out / config.name

@@ -21,8 +21,8 @@ from piying.train.given import fill_patch
 from piying.train.loop import Facts
 from piying.train.loss import velocity_error
 from piying.train.nano.batch import Batch, Batches
-from piying.train.nano.pool import Latents
-from piying.train.nano.recipe import Recipe, locate, total
+from piying.train.nano.latents import Latents, Order
+from piying.train.nano.recipe import Recipe, largest, locate, total
 from piying.train.nano.text import LANGUAGES
 from piying.train.seeds import draw_at, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
@@ -54,27 +54,8 @@ def training_scenes(recipe: Recipe) -> list[Scene]:
     return [training_scene(recipe.seed, i) for i in range(ranks.rank(), most, ranks.count())]
 
 
-Size = tuple[int, int]
-
-
-def start_drawing(run: Run[Recipe]) -> dict[Size, Latents]:
-    """The pool of each size of canvas, whose frames are drawn from now on."""
-    played, phases = training_scenes(run.recipe), run.recipe.transformer.phases
-    counts = {size: max(phase.pool for phase in phases if phase.size == size) for size in {p.size: 0 for p in phases}}
-    return {
-        size: Latents(played[: ranks.share(count)], size, _folder(run, f"{size[0]}x{size[1]}"))
-        for size, count in counts.items()
-    }
-
-
-def _folder(run: Run[Recipe], name: str) -> Path:
-    """Where this rank keeps latents."""
-    return run.out / "latents" / (name if ranks.count() == 1 else f"{name}-{ranks.rank()}-of-{ranks.count()}")
-
-
 def train_transformer(
     run: Run[Recipe],
-    drawn: dict[Size, Latents],
     vae: VAE,
     config: ModelConfig,
     text: TextEncoder,
@@ -86,11 +67,20 @@ def train_transformer(
     model = Painter(text.requires_grad_(True), initial.transformer(config.transformer, recipe.seed))
     if trained := finished(NAME, model, steps, run):
         return trained
-    shown = [validation_scene(i) for i in range(recipe.validation)]
-    kept = Latents(shown, config.size, _folder(run, "held-out"))
+    shown, scenes = [validation_scene(i) for i in range(recipe.validation)], training_scenes(recipe)
+
+    def latents(name: str, scenes: list[Scene], size: tuple[int, int], beside: bool) -> Latents:
+        folder = run.out / "latents" / (name if ranks.count() == 1 else f"{name}-{ranks.rank()}-of-{ranks.count()}")
+        order = Order(scenes, size, config.frames, vae, config.vae.latent_scale, folder)
+        return Latents(order, run.device, beside=beside)
+
+    pools = {
+        size: latents(f"{size[0]}x{size[1]}", scenes[: ranks.share(count)], size, run.device.type == "cuda")
+        for size, count in largest(part.phases).items()
+    }
+    kept = latents("held-out", shown, config.size, False)
     first = {phase.size: ranks.share(phase.there(0)) for phase in reversed(part.phases)}
-    for pool, count in ((kept, recipe.validation), *((pool, first[size]) for size, pool in drawn.items())):
-        pool.encode_with(vae, config.vae.latent_scale, config.frames, run.device)
+    for pool, count in ((kept, len(shown)), *((pools[size], count) for size, count in first.items())):
         if not pool.grow(count, run.clock, run.listen):
             return None
     alpha = alphas(config.schedule).to(run.device)
@@ -106,7 +96,7 @@ def train_transformer(
         model,
         part.optimizer,
         steps,
-        Batches(recipe, config, tokenizer, drawn, training_scenes(recipe)),
+        Batches(recipe, config, tokenizer, pools, scenes),
         lambda step: part.phases[locate(part.phases, step)[0]].batch,
         lambda model, batch: predict(model, batch, alpha),
         lambda painter: measure_levels(painter, held_out, alpha),

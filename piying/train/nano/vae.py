@@ -14,8 +14,8 @@ from piying.parallel import ranks
 from piying.theatre.sheet import contact_sheet
 from piying.train.loop import Facts
 from piying.train.loss import psnr, reconstruction_error
-from piying.train.nano.pool import Frames, draw_all
-from piying.train.nano.recipe import Phase, Recipe, VAERecipe, locate, total
+from piying.train.nano.frames import Frames, draw_all
+from piying.train.nano.recipe import Phase, Recipe, VAERecipe, largest, locate, total
 from piying.train.seeds import draw_at, noise_at, rank_key, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
 
@@ -68,8 +68,7 @@ def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run[Recipe]) -
     @lru_cache(maxsize=1)
     def pool(size: tuple[int, int]) -> Frames:
         """One for all phases of a size; each begins with the first clip."""
-        count = max(phase.pool for phase in part.phases if phase.size == size)
-        mine = range(ranks.rank(), count, ranks.count())
+        mine = range(ranks.rank(), largest(part.phases)[size], ranks.count())
         return Frames([training_scene(recipe.seed, i) for i in mine], size, run.device)
 
     def batches(step: int) -> Windows:
