@@ -32,8 +32,7 @@ def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int) -> Iterato
 
 def _work(jobs: deque[Job], size: tuple[int, int], cores: int, room: int) -> Iterator[np.ndarray]:
     """Nothing, as a sign that the workers have begun, then the clips of each job."""
-    # One thread each: the same bytes wherever a scene is drawn.
-    workers = ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,))
+    workers = ProcessPoolExecutor(cores, get_context("spawn"), _begin)
     waiting: deque[Future[np.ndarray]] = deque()
 
     def submit() -> None:
@@ -49,6 +48,12 @@ def _work(jobs: deque[Job], size: tuple[int, int], cores: int, room: int) -> Ite
             submit()
     finally:
         workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)  # the same bytes wherever a scene is drawn
+    if hasattr(os, "nice"):
+        os.nice(10)  # who reads the clips has work of its own
 
 
 def _draw(scenes: Sequence[Scene], frames: int, size: tuple[int, int]) -> np.ndarray:
