@@ -17,12 +17,10 @@ from piying.theatre.scene import FRAMES, Scene
 TOGETHER = 4  # clips that a core draws at a time
 
 
-def draw(scenes: Sequence[Scene], size: tuple[int, int]) -> Iterator[Tensor]:
-    """Frames of each scene in order, uint8 [F H W 3], drawn ahead of their reader from the call on."""
+def draw(scenes: Sequence[Scene], size: tuple[int, int], lead: int) -> Iterator[Tensor]:
+    """Frames of each scene in order, uint8 [F H W 3], drawn from the call on, about `lead` ahead of their reader."""
     jobs = [(scenes[i : i + TOGETHER], FRAMES) for i in range(0, len(scenes), TOGETHER)]
-    waiting = devices.memory() // 8  # bytes of frames that may wait for their reader
-    room = max(waiting // (TOGETHER * FRAMES * size[0] * size[1] * 3), 1)
-    return chain.from_iterable(draw_ahead(jobs, size, room))
+    return chain.from_iterable(draw_ahead(jobs, size, max(lead // TOGETHER, 1)))
 
 
 class Frames:
@@ -30,7 +28,7 @@ class Frames:
 
     def __init__(self, scenes: Sequence[Scene], size: tuple[int, int], device: torch.device) -> None:
         self.clips = torch.empty(len(scenes), FRAMES, *size, 3, dtype=torch.uint8, device=device)
-        self._drawn = draw(scenes, size)
+        self._drawn = draw(scenes, size, lead=devices.memory() // 8 // self.clips[0].nbytes)
         self._ready = 0
 
     def first(self, count: int) -> Tensor:

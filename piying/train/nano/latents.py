@@ -130,7 +130,7 @@ def _serve(order: Order, device: torch.device, room: Semaphore, parent: int) -> 
 def make(order: Order, device: torch.device) -> Iterator[Path]:
     """Draws, encodes and keeps what is not there yet: each file in its turn."""
     first, vae = order.kept(), order.vae.to(device)
-    drawn = draw(order.scenes[first:], order.size)
+    drawn = draw(order.scenes[first:], order.size, lead=FILE)
     for start in range(first, len(order.scenes), FILE):
         frames = torch.stack([next(drawn) for _ in order.scenes[start : start + FILE]])[:, : order.frames]
         with replacing(order.path(start)) as partial:
