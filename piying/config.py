@@ -161,6 +161,7 @@ NANO = replace(
     size=(96, 144),
     precision="float32",
     steps=20,
+    guidance=3.0,
     guidance_curve="constant",
     tasks=("text", "image", "ends"),
 )

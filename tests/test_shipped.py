@@ -63,8 +63,8 @@ def test_the_shipped_weights_make_the_video_they_made_before(short):
 
 def test_chinese_and_english_prompts_give_their_own_videos(nano, short):
     chinese = nano.generate("一艘红色的小纸船在海上向左漂", seed=7, frames=9, steps=4).frames
-    empty = nano.generate(".", seed=7, frames=9, steps=4).frames
-    red = [video[..., 0].astype(int) - video[..., 2] for video in (short, chinese, empty)]
+    blue = nano.generate("一艘蓝色的小纸船在海上向左漂", seed=7, frames=9, steps=4).frames
+    red = [video[..., 0].astype(int) - video[..., 2] for video in (short, chinese, blue)]
     assert min((red[0] > 60).mean(), (red[1] > 60).mean()) > 2 * (red[2] > 60).mean()
 
 
