@@ -36,7 +36,7 @@ def test_an_overflow_names_its_stage_and_its_likely_cause(model, tmp_path, broke
 
 
 def test_a_guidance_beyond_reason_is_named_as_the_cause(model):
-    with pytest.raises(PiyingError, match=r"overflowed: guidance=1e\+38 is too strong, use e.g. 6"):
+    with pytest.raises(PiyingError, match=r"overflowed: guidance=1e\+38 is too strong, use e.g. 3"):
         model.generate("a red boat", steps=3, guidance=1e38)
 
 
