@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,8 @@ def opening(folder: Path, option: str, wanted: str) -> Iterator[dict[str, Any]]:
     """
     if not (folder / "config.json").is_file():
         raise UsageError(f"{option}={folder}: no config.json there; name {wanted}")
-    try:
-        import transformers  # noqa: F401
-    except ImportError:
-        raise PiyingError(f"{option}={folder}: needs transformers, pip install 'piying[enhance]'") from None
+    if find_spec("transformers") is None:
+        raise PiyingError(f"{option}={folder}: needs transformers, pip install 'piying[enhance]'")
     try:
         yield {"local_files_only": True, "trust_remote_code": False}
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:

@@ -4,7 +4,8 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 
 import numpy as np
 import torch
@@ -47,10 +48,23 @@ def _work(jobs: deque[Job], size: tuple[int, int], cores: int, room: int) -> Ite
             yield waiting.popleft().result()
             submit()
     finally:
-        workers.shutdown(wait=False, cancel_futures=True)
+        workers.shutdown(cancel_futures=True)  # else a process that ends now may wait for them for ever
+
+
+def end_with_parent() -> None:
+    """From now on this process, which multiprocessing started, ends when the one that started it is gone."""
+
+    def watch() -> None:
+        parent = parent_process()
+        assert parent
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _begin() -> None:
+    end_with_parent()
     torch.set_num_threads(1)  # the same bytes wherever a scene is drawn
     if hasattr(os, "nice"):
         os.nice(10)  # who reads the clips has work of its own

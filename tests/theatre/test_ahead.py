@@ -28,4 +28,4 @@ def test_a_reader_that_stops_early_leaves_no_work_behind(monkeypatch):
     monkeypatch.setattr(ProcessPoolExecutor, "shutdown", end)
     clips = ahead.draw_ahead(JOBS, SIZE, room=1)
     del clips
-    assert ended == [{"wait": False, "cancel_futures": True}]
+    assert ended == [{"cancel_futures": True}]

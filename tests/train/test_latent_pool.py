@@ -1,5 +1,7 @@
 import multiprocessing
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -62,6 +64,30 @@ def test_the_process_beside_ends_with_its_reader(order, tmp_path):
     maker.join(20)
     assert maker.exitcode == -signal.SIGTERM
     assert not list(tmp_path.iterdir())
+
+
+def test_the_process_beside_ends_with_the_one_that_it_works_for(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, signal, sys, torch\n"
+        "from pathlib import Path\n"
+        "from piying.config import VAEConfig\n"
+        "from piying.models import initial\n"
+        "from piying.train.nano.latents import Latents, Order\n"
+        "from piying.train.seeds import training_scene\n"
+        "if __name__ == '__main__':\n"
+        "    vae = initial.vae(VAEConfig(channels=(8, 8, 8, 8), blocks=1, groups=8), 0)\n"
+        "    scenes = [training_scene(0, i) for i in range(3200)]\n"
+        "    order = Order(scenes, (16, 32), 17, vae, 2.0, Path(sys.argv[1]))\n"
+        "    Latents(order, torch.device('cpu'), beside=True).grow(1)\n"
+        "    pool = Latents(order, torch.device('cpu'), beside=True)\n"
+        "    pool.grow(40)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # Whoever lives on holds the pipe open, for whose end this waits.
+    said = subprocess.run([sys.executable, script, tmp_path / "latents"], stdout=subprocess.PIPE, timeout=60)
+    assert said.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "latents").iterdir())) >= 2
 
 
 def test_a_process_beside_that_dies_is_noticed(order, tmp_path):

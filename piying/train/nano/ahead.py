@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from piying.models.text import Tokenizer
+from piying.theatre.ahead import end_with_parent
 
 T = TypeVar("T")
 WORKERS, ROOM = 3, 12  # processes, steps that are worked on or wait
@@ -50,6 +51,7 @@ _function: Callable[[int], Any]  # of this worker
 def _begin(function: Callable[[int], Any]) -> None:
     global _function
     _function = function
+    end_with_parent()
     torch.set_num_threads(1)
 
 

@@ -5,9 +5,6 @@ drawing and encoding to one beside it, whose files it reads: its own interpreter
 """
 
 import copy
-import os
-import signal
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +22,7 @@ from piying.errors import PiyingError
 from piying.files import replacing
 from piying.models.vae import VAE, to_pixels
 from piying.parallel import ranks
+from piying.theatre.ahead import end_with_parent
 from piying.theatre.scene import Scene
 from piying.train.hooks import Clock, Event, Listener
 from piying.train.nano.ahead import send
@@ -102,8 +100,7 @@ def _beside(owner: object, order: Order, device: torch.device) -> Callable[[Path
     order = replace(order, vae=copy.deepcopy(order.vae).cpu())  # a GPU's memory is not shared
     processes = get_context("spawn")
     room = processes.Semaphore(AHEAD)
-    arguments = (order, device, room, os.getpid())
-    maker = processes.Process(target=_serve, args=arguments, name=f"latents {order.folder}")
+    maker = processes.Process(target=_serve, args=(order, device, room), name=f"latents {order.folder}")
     maker.start()
     weakref.finalize(owner, maker.terminate)
 
@@ -117,14 +114,13 @@ def _beside(owner: object, order: Order, device: torch.device) -> Callable[[Path
     return wait
 
 
-def _serve(order: Order, device: torch.device, room: Semaphore, parent: int) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # its own processes end as it does
+def _serve(order: Order, device: torch.device, room: Semaphore) -> None:
+    end_with_parent()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     files = make(order, device)
-    while os.getppid() == parent:
-        if room.acquire(timeout=1) and not next(files, None):
-            return
+    while room.acquire() and next(files, None):
+        pass
 
 
 def make(order: Order, device: torch.device) -> Iterator[Path]:
