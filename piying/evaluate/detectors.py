@@ -34,6 +34,7 @@ BATCH, PASSES, RATE = 32, 3, 2e-3  # clips in a step, times that a round is seen
 class Targets(NamedTuple):
     """Truth; -100 where there is nothing to see."""
 
+    cast: Tensor  # [B 3] whom the values of a mask stand for: 0 nobody, 1+ a subject
     presence: Tensor  # [B S] 0 or 1
     actor: dict[str, Tensor]  # attribute -> [B S]
     scene: dict[str, Tensor]  # attribute -> [B]
@@ -47,7 +48,7 @@ def read(path: Path = WEIGHTS, device: str = "cpu") -> Network:
     if not path.exists():
         raise ModelMissing(f"{path}: no detectors; train them with piying.evaluate.detectors.train")
     state = load_file(path)
-    network = Network(width=state["key.weight"].shape[0])
+    network = Network(width=state["cells.weight"].shape[1])
     network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     return network.to(device).eval()
 
@@ -55,9 +56,11 @@ def read(path: Path = WEIGHTS, device: str = "cpu") -> Network:
 @torch.inference_mode()
 def look(network: Network, clips: Tensor) -> list[Sight]:
     """What the network sees. clips uint8 [B F H W 3]."""
-    views = network(pictures(subsample(clips).to(network.queries.device)))
+    views = network(pictures(subsample(clips).to(network.presence.weight.device)))
     facts = {name: logits.cpu() for name, logits in views.scene.items()}
-    return sights(Views(views.presence.cpu(), views.colour.cpu(), views.size.cpu(), views.motion.cpu(), facts))
+    return sights(
+        Views(views.cells.cpu(), views.presence.cpu(), views.colour.cpu(), views.size.cpu(), views.motion.cpu(), facts)
+    )
 
 
 def sights(views: Views) -> list[Sight]:
@@ -129,7 +132,7 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["rounds"]
     batches = [batch for number in range(done, rounds) for batch in lessons(seed, number, clips, vae is not None)]
-    drawn = draw_ahead(batches, CANVAS, WAITING)
+    drawn = draw_ahead(batches, CANVAS, WAITING, masked=True)
     for number in range(done, rounds):
         if minutes is not None and time.monotonic() - began > 60 * minutes:
             return False
@@ -154,8 +157,10 @@ def lessons(seed: int, number: int, clips: int, whole: bool) -> list[Job]:
 
 
 def _see(clips: Tensor, vae: VAE | None) -> Tensor:
-    """What is looked at of a batch, whole clips through the VAE. uint8 [N F H W 3] -> [N 17 H W 3]."""
-    return subsample(reconstruct(vae, clips) if vae is not None and clips.shape[1] == FRAMES else clips)
+    """What is looked at of a batch, whole clips through the VAE. uint8 [N F H W 4] -> [N 17 H W 4]."""
+    if vae is not None and clips.shape[1] == FRAMES:
+        clips = torch.cat([reconstruct(vae, clips[..., :3]), clips[..., 3:]], dim=-1)
+    return subsample(clips)
 
 
 @torch.inference_mode()
@@ -177,16 +182,17 @@ def study(
     begin: float,
     share: float,
 ) -> float:
-    """A few passes over the clips; `begin` and `share` are this round's place in the whole training. -> last loss."""
+    """A few passes over clips uint8 [N 17 H W 4]; `begin` and `share` place them in the training. -> last loss."""
     total, value = PASSES * -(-len(clips) // BATCH), 0.0
     orders = [torch.randperm(len(clips), generator=generator, device=clips.device) for _ in range(PASSES)]
     for step, chosen in enumerate(index for order in orders for index in order.split(BATCH)):
         progress = begin + share * step / total
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1.0, 20 * progress + 0.02, 2.5 * (1 - progress))
+        shown, masks = jitter(pictures(clips[chosen][..., :3]), clips[chosen][..., 3], generator)
         with torch.autocast(clips.device.type, torch.bfloat16, enabled=clips.is_cuda):
-            views = network(jitter(pictures(clips[chosen]), generator))
-        loss = error(views, truth, chosen)
+            views = network(shown)
+        loss = error(views, masks, truth, chosen)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -197,11 +203,13 @@ def study(
 
 def targets(scenes: Sequence[Scene], device: str) -> Targets:
     """The truth about rendered scenes."""
+    cast = torch.zeros(len(scenes), 3, dtype=torch.long)
     presence = torch.zeros(len(scenes), len(SUBJECTS))
     actor = {name: torch.full(presence.shape, -100) for name in ACTOR}
     for clip, scene in enumerate(scenes):
-        for puppet in scene.actors:
+        for number, puppet in enumerate(scene.actors, 1):
             subject = SUBJECTS.index(puppet.subject)
+            cast[clip, number] = 1 + subject
             presence[clip, subject] = 1
             for name, values in ACTOR.items():
                 if name != "colour" or scene.style not in COLOURLESS:
@@ -210,14 +218,16 @@ def targets(scenes: Sequence[Scene], device: str) -> Targets:
         name: torch.tensor([values.index(getattr(scene, name)) for scene in scenes], device=device)
         for name, values in SCENE.items()
     }
-    return Targets(presence.to(device), {name: value.to(device) for name, value in actor.items()}, facts)
+    actor = {name: value.to(device) for name, value in actor.items()}
+    return Targets(cast.to(device), presence.to(device), actor, facts)
 
 
-def error(views: Views, truth: Targets, chosen: Tensor) -> Tensor:
-    """The sum of all heads' losses; subject and colour are asked for in every window on its own."""
+def error(views: Views, masks: Tensor, truth: Targets, chosen: Tensor) -> Tensor:
+    """The sum of all heads' losses; subject and colour are asked for in every window on its own. masks [B T H W]."""
     presence = windows(views.presence.float())
     there = truth.presence[chosen][..., None].expand_as(presence)
-    total = 4 * F.binary_cross_entropy_with_logits(presence, there)
+    total = marking(views.cells.float(), masks, truth.cast[chosen])
+    total = total + 4 * F.binary_cross_entropy_with_logits(presence, there)
     logits = {"colour": windows(views.colour), "size": views.size[:, :, None], "motion": views.motion[:, :, None]}
     for name, values in logits.items():
         answer = truth.actor[name][chosen][..., None].expand(values.shape[:-1])
@@ -226,3 +236,18 @@ def error(views: Views, truth: Targets, chosen: Tensor) -> Tensor:
     for name, values in views.scene.items():
         total = total + F.cross_entropy(values.float(), truth.scene[name][chosen])
     return total
+
+
+def marking(cells: Tensor, masks: Tensor, cast: Tensor) -> Tensor:
+    """The cross-entropy of who is in each cell; cells that are wholly an actor's count ten times as much as empty ones.
+
+    cells [B T 1+S h w] logits, masks [B T H W], cast [B 3].
+    """
+    size = masks.shape[-1] // cells.shape[-1]
+    layers = torch.stack([masks == value for value in range(3)], dim=2).float()  # [B T 3 H W]
+    layers = F.avg_pool2d(layers.flatten(0, 1), size).unflatten(0, masks.shape[:2])
+    index = cast[:, None, :, None, None].expand_as(layers)
+    shares = torch.zeros_like(cells).scatter_add_(2, index, layers)
+    errors = F.cross_entropy(cells.flatten(0, 1), shares.flatten(0, 1), reduction="none")
+    weights = 10 - 9 * shares[:, :, 0].flatten(0, 1)
+    return (weights * errors).sum() / weights.sum()

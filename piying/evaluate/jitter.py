@@ -8,8 +8,8 @@ BRIGHTNESS, CONTRAST, TINT, NOISE = 0.08, 0.12, 0.04, 0.08  # at most, of pixels
 SHIFT = 4  # pixels
 
 
-def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Clips [B T 3 H W] in -1..1, each changed in its own way, all shifted alike."""
+def jitter(x: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Clips [B T 3 H W] in -1..1, each changed in its own way, all shifted alike; masks [B T H W] are shifted alike."""
 
     def symmetric(*shape: int) -> Tensor:
         return 2 * torch.rand(*shape, generator=generator, device=x.device) - 1
@@ -23,5 +23,9 @@ def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
     x = torch.where(symmetric(b, 1, 1, 1, 1) < 0, chroma, x)
     x = x + torch.randn(x.shape, generator=generator, device=x.device) * NOISE * symmetric(b, 1, 1, 1, 1).clamp(min=0)
     down, right = torch.randint(0, 2 * SHIFT + 1, (2,), generator=generator, device=x.device).tolist()
-    x = F.pad(x.flatten(0, 1), (SHIFT,) * 4, mode="replicate")[..., down : down + height, right : right + width]
-    return x.unflatten(0, (b, t)).clamp(-1, 1)
+
+    def shifted(images: Tensor) -> Tensor:
+        padded = F.pad(images.flatten(0, 1), (SHIFT,) * 4, mode="replicate")
+        return padded[..., down : down + height, right : right + width].unflatten(0, (b, t))
+
+    return shifted(x).clamp(-1, 1), shifted(masks[:, :, None].float())[:, :, 0].to(masks.dtype)

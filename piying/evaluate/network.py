@@ -1,8 +1,8 @@
-"""The network of the detectors: it looks for each of the subjects, follows it, and names what it sees.
+"""The network of the detectors: it marks where each of the subjects is, follows it, and names what it sees.
 
-B clips, T frames looked at, C channels, H W pixels, S subjects, D width of a token. One query per subject attends to
-every frame on its own, so that a clip of two actors gives each its own colour, size and path; the place that a query
-attends to is part of its token, which makes its path readable.
+B clips, T frames looked at, C channels, H W pixels, h w cells of 8x8 pixels, S subjects, D width of a token. Each cell
+is given to a subject or to nobody, which the theatre's own masks teach it; a subject's token is the mean of its cells,
+so that a clip of two actors gives each its own colour, size and path.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from piying.evaluate.sight import ACTOR, SCENE, SUBJECTS
 class Views(NamedTuple):
     """Logits."""
 
+    cells: Tensor  # [B T 1+S h w]: nobody, each subject
     presence: Tensor  # [B S T], each frame on its own
     colour: Tensor  # [B S T 9], each frame on its own
     size: Tensor  # [B S 2]
@@ -25,11 +26,11 @@ class Views(NamedTuple):
 
 
 class Network(nn.Module):
-    """About a million parameters at the default width; `width` is that of the feature map and of the tokens."""
+    """About a million parameters at the default width; `width` is that of the feature map."""
 
-    def __init__(self, width: int = 96, heads: int = 4) -> None:
+    def __init__(self, width: int = 96) -> None:
         super().__init__()
-        self.width, self.heads = width, heads
+        self.width = width
         self.stem = nn.Sequential(
             nn.Conv2d(5, width // 4, 5, stride=2, padding=2),
             nn.GroupNorm(4, width // 4),
@@ -40,16 +41,14 @@ class Network(nn.Module):
             Block(width // 2, width // 2), Block(width // 2, width, stride=2), Block(width, width), Block(width, width)
         )
         self.norm = nn.GroupNorm(4, width)
-        self.queries = nn.Parameter(torch.randn(len(SUBJECTS), width))
-        self.key = nn.Conv2d(width + 2, width, 1)
-        self.value = nn.Conv2d(width, width, 1)
-        self.presence = nn.Linear(width, 1)
-        self.colour = nn.Linear(width, len(ACTOR["colour"]))
-        token = 3 * width + 2 * heads
+        self.cells = nn.Conv2d(width, 1 + len(SUBJECTS), 1)
+        token = 3 * width + PLACE
+        self.presence = nn.Linear(token, 1)
+        self.colour = nn.Linear(token, len(ACTOR["colour"]))
         self.path = Path(token, width)
         self.size = nn.Linear(width, len(ACTOR["size"]))
         self.motion = nn.Linear(width, len(ACTOR["motion"]))
-        self.whole = Path(4 * width, width)
+        self.whole = Path(2 * width, width)
         self.scene = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in SCENE.items()})
 
     def forward(self, pictures: Tensor) -> Views:
@@ -57,29 +56,41 @@ class Network(nn.Module):
         b, t, _, height, width = pictures.shape
         x = torch.cat([pictures, places(height, width, pictures).expand(b, t, -1, -1, -1)], dim=2)
         x = self.stem(x.flatten(0, 1)).unflatten(0, (b, t))
-        features = F.silu(self.norm(self.trunk(x).flatten(0, 1)))  # [BT C H/8 W/8]
-        place = places(features.shape[-2], features.shape[-1], features)
-        keys = self.key(torch.cat([features, place.expand(b * t, -1, -1, -1)], dim=1))
-        keys = keys.unflatten(1, (self.heads, -1)).flatten(3)  # [BT heads C/heads HW]
-        values = self.value(features).unflatten(1, (self.heads, -1)).flatten(3)
-        queries = self.queries.unflatten(1, (self.heads, -1)).transpose(0, 1)  # [heads S C/heads]
-        weights = torch.softmax(queries @ keys / keys.shape[2] ** 0.5, dim=-1)  # [BT heads S HW]
-        found = (weights @ values.transpose(2, 3)).transpose(1, 2).flatten(2)  # [BT S C]
-        where = (weights @ place.flatten(1).T).transpose(1, 2).flatten(2)  # [BT S 2 heads]
+        features = F.silu(self.norm(self.trunk(x).flatten(0, 1)))  # [BT C h w]
+        cells = self.cells(features)
+        found = gather(cells.float().softmax(1)[:, 1:], features)
         whole = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)  # [BT 2C]
-        tokens = torch.cat([found, where, whole[:, None].expand(-1, found.shape[1], -1)], dim=-1)
+        tokens = torch.cat([found, whole[:, None].expand(-1, found.shape[1], -1)], dim=-1)
         tokens = tokens.unflatten(0, (b, t)).transpose(1, 2)  # [B S T D]
-        found = found.unflatten(0, (b, t)).transpose(1, 2)
         path = self.path(tokens)
-        everyone = found.mean(dim=1)  # [B T C]
-        scene = self.whole(torch.cat([whole.unflatten(0, (b, t)), everyone, found.amax(dim=1)], dim=-1)[:, None])[:, 0]
+        scene = self.whole(whole.unflatten(0, (b, t))[:, None])[:, 0]
         return Views(
-            self.presence(found)[..., 0],
-            self.colour(found),
+            cells.unflatten(0, (b, t)),
+            self.presence(tokens)[..., 0],
+            self.colour(tokens),
             self.size(path),
             self.motion(path),
             {name: head(scene) for name, head in self.scene.items()},
         )
+
+
+PLACE = 5  # of a token: where the subject is, how far it spreads, how much it covers
+
+
+def gather(shares: Tensor, features: Tensor) -> Tensor:
+    """What the cells of each subject have in common, from its shares of them [N S h w] and features [N C h w].
+
+    -> [N S C+5]: the mean feature, the mean place (2), its deviation (2), the logarithm of the cells covered.
+    """
+    place = places(features.shape[-2], features.shape[-1], shares).flatten(1)  # [2 hw]
+    shares = shares.flatten(2)
+    covered = shares.sum(-1, keepdim=True)
+    weights = shares / (covered + 0.1)
+    mean = torch.einsum("nsk,nck->nsc", weights.to(features), features.flatten(2))
+    # Products and sums, not matrices, which mixed precision would round.
+    where = (weights[:, :, None] * place).sum(-1)
+    far = (weights[:, :, None] * (place - where[..., None]) ** 2).sum(-1)
+    return torch.cat([mean.float(), where, (far + 1e-6).sqrt(), (covered + 0.1).log()], dim=-1)
 
 
 def places(height: int, width: int, like: Tensor) -> Tensor:

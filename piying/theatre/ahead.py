@@ -17,21 +17,22 @@ from piying.theatre.stage import render
 Job = tuple[Sequence[Scene], int]  # scenes, frames of each
 
 
-def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int) -> Iterator[Tensor]:
+def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int, *, masked: bool = False) -> Iterator[Tensor]:
     """The clips of each job in order, uint8 [N F H W 3] on a canvas of `size` (height, width).
 
     The drawing begins with the call and ends when the iterator is dropped; at most `room` jobs are worked on or wait
-    for the reader. A few jobs are drawn here, as they are read.
+    for the reader. A few jobs are drawn here, as they are read. `masked`: a fourth channel tells which actor covers a
+    pixel, as in `Drawing.masks`.
     """
     cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # of each rank of torchrun
     if len(jobs) < 2 * cores:
-        return (torch.from_numpy(_draw(scenes, frames, size)) for scenes, frames in jobs)
-    clips = _work(deque(jobs), size, cores, max(room, 2 * cores))
+        return (torch.from_numpy(_draw(scenes, frames, size, masked)) for scenes, frames in jobs)
+    clips = _work(deque(jobs), size, masked, cores, max(room, 2 * cores))
     next(clips)  # up to the first yield, where the workers have begun
     return map(torch.from_numpy, clips)
 
 
-def _work(jobs: deque[Job], size: tuple[int, int], cores: int, room: int) -> Iterator[np.ndarray]:
+def _work(jobs: deque[Job], size: tuple[int, int], masked: bool, cores: int, room: int) -> Iterator[np.ndarray]:
     """Nothing, as a sign that the workers have begun, then the clips of each job."""
     workers = ProcessPoolExecutor(cores, get_context("spawn"), _begin)
     waiting: deque[Future[np.ndarray]] = deque()
@@ -39,7 +40,7 @@ def _work(jobs: deque[Job], size: tuple[int, int], cores: int, room: int) -> Ite
     def submit() -> None:
         while jobs and len(waiting) < room:
             scenes, frames = jobs.popleft()
-            waiting.append(workers.submit(_draw, scenes, frames, size))
+            waiting.append(workers.submit(_draw, scenes, frames, size, masked))
 
     try:
         submit()
@@ -70,6 +71,7 @@ def _begin() -> None:
         os.nice(10)  # who reads the clips has work of its own
 
 
-def _draw(scenes: Sequence[Scene], frames: int, size: tuple[int, int]) -> np.ndarray:
+def _draw(scenes: Sequence[Scene], frames: int, size: tuple[int, int], masked: bool) -> np.ndarray:
     """Arrays travel between processes without shared memory."""
-    return render(scenes, frames=frames, size=size).frames.numpy()
+    drawn = render(scenes, frames=frames, size=size)
+    return (torch.cat([drawn.frames, drawn.masks[..., None]], dim=-1) if masked else drawn.frames).numpy()

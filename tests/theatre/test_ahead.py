@@ -16,6 +16,13 @@ def test_clips_drawn_by_workers_come_in_order_and_are_those_drawn_here(monkeypat
     assert torch.equal(torch.cat(clips), render([scenes[0] for scenes, _ in JOBS], frames=5, size=SIZE).frames)
 
 
+def test_a_fourth_channel_tells_which_actor_covers_a_pixel():
+    clips = torch.cat(list(ahead.draw_ahead(JOBS[:2], SIZE, room=1, masked=True)))
+    drawn = render([scenes[0] for scenes, _ in JOBS[:2]], frames=5, size=SIZE)
+    assert torch.equal(clips[..., :3], drawn.frames)
+    assert torch.equal(clips[..., 3], drawn.masks)
+
+
 def test_a_reader_that_stops_early_leaves_no_work_behind(monkeypatch):
     ended = []
     shutdown = ProcessPoolExecutor.shutdown
