@@ -54,7 +54,7 @@ def decode(place: Place, latents: Tensor, past: Past | None = None) -> np.ndarra
     unscaled = (latents[None].transpose(1, 2) / checkpoint.config.vae.latent_scale).to(checkpoint.dtype)
 
     def decoded() -> tuple[Tensor, Past | None]:
-        here = None if past is None else {part: seen.to(checkpoint.device) for part, seen in past.items()}
+        here = None if past is None else dict(past)  # which comes to the card layer by layer
         with at_hand(checkpoint.vae, checkpoint.device):
             return checkpoint.vae.decode(unscaled, here, limit=place.vae_limit), here
 
