@@ -349,7 +349,10 @@ def test_running_out_of_memory_has_its_own_code(boat, monkeypatch):
 
 
 def test_running_out_of_memory_in_a_preview_has_the_same_code(boat, monkeypatch):
-    monkeypatch.setattr("piying.latents.to_frames", exhaust)
+    def exhausted(*arguments: object) -> None:
+        raise RuntimeError("CUDA out of memory.")
+
+    monkeypatch.setattr("piying.latents.to_frames", exhausted)
     assert boat("--preview").code == 4
 
 
