@@ -5,7 +5,7 @@ Shapes: B videos, F latent frames, C channels, h w latent cells, H W pixels, L t
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -225,7 +225,9 @@ class Model:
         on = [(str(use.sha256), use.weight) for use in uses]
         if len(dict(on)) < len(on):
             raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
-        return _stream(self.place, full, aliases, lambda: self.rack.on(on, merged=merged), saved)
+        wanted, fitted = self.rack.sizes(() if merged else on)
+        settle = partial(self.place.settle, full, adapters=wanted, fitted=fitted)
+        return _stream(self.place, full, aliases, settle, lambda: self.rack.on(on, merged=merged), saved)
 
     def adapters(self, request: Request) -> dict[str, Adapter]:
         """The adapters of a request as it names them, read where they are new.
@@ -286,6 +288,7 @@ def _stream(
     place: Place,
     requests: list[FullRequest],
     aliases: Mapping[str, str],
+    settle: Callable[[], None],
     adapters_on: Callable[[], AbstractContextManager[None]],
     saved: Path | None,
 ) -> Iterator[Progress]:
@@ -294,8 +297,9 @@ def _stream(
     timings = dict.fromkeys(("load", "text", "condition", "denoise", "decode"), 0.0)
     with memory(request):
         with clock(timings, "load"):
-            place.settle(requests)
-        with clock(timings, "text"), adapters_on():
+            settle()
+        with clock(timings, "text"), ExitStack() as stack:
+            place.fitting("denoise", lambda: stack.enter_context(adapters_on()))  # which brings them to the card
             text = place.fitting("text", lambda: embed(checkpoint, requests, aliases))
             place.release()
     with clock(timings, "condition"):
