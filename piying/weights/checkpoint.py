@@ -101,9 +101,9 @@ def load(
     )
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, allow_pickle: bool = False) -> Source:
     """A model at a path: a folder in the layout of diffusers, or a file of weights. Raises as `load`."""
-    return loose.open_files([path]) if path.is_file() else open_folder(path)
+    return loose.open_files([path]) if path.is_file() else open_folder(path, allow_pickle=allow_pickle)
 
 
 def convert(source: Source, folder: Path, weights: Weights | None = None) -> None:
