@@ -73,7 +73,7 @@ def read_request(folder: Path) -> FullRequest:
 
 def remove(folder: Path) -> None:
     """Deletes what `write` keeps, whole or broken off, and the folder where it holds nothing else."""
-    for path in (*folder.glob("clip-*.safetensors"), *folder.glob(".clip-*.safetensors.*.part")):
+    for path in (*folder.glob("clip-[0-9]*.safetensors"), *folder.glob(".clip-[0-9]*.safetensors.*.part")):
         path.unlink(missing_ok=True)
     with suppress(OSError):  # holds other things, or is gone
         folder.rmdir()

@@ -122,9 +122,9 @@ def test_only_what_was_saved_is_removed(state):
     _, folder = state
     (folder / ".clip-00002.safetensors.7.part").write_text("broken off")
     (folder / "notes.txt").write_text("mine")
-    (folder / "clip.mp4").write_text("mine")
+    (folder / "clip-art.safetensors").write_text("mine")
     resume.remove(folder)
-    assert sorted(path.name for path in folder.iterdir()) == ["clip.mp4", "notes.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["clip-art.safetensors", "notes.txt"]
     for path in folder.iterdir():
         path.unlink()
     resume.remove(folder)
