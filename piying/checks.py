@@ -27,16 +27,23 @@ def finite(stage: str, x: Tensor, checkpoint: Checkpoint, guidance: float | None
 
 
 def visible(frames: np.ndarray, checkpoint: Checkpoint) -> np.ndarray:
-    """Frames uint8 [F H W 3] themselves. Raises PiyingError where they show nothing.
+    """Frames uint8 [F H W 3] themselves. Raises PiyingError where they show nothing."""
+    if colour := blank(frames):
+        raise PiyingError(f"the video is {colour}: {_cause(checkpoint)}")
+    return frames
+
+
+def blank(frames: np.ndarray) -> str | None:
+    """What frames uint8 [F H W 3] are that show nothing; None where they show something.
 
     Black: fewer than one value in a thousand reaches 16 of 255. Flat: in no frame the values of a colour channel spread
     (standard deviation) by 1 of 255.
     """
     if (frames >= _BLACK).mean() < 0.001:
-        raise PiyingError(f"the video is black: {_cause(checkpoint)}")
+        return "black"
     if max(frame.std(axis=(0, 1)).max() for frame in frames) < _FLAT:
-        raise PiyingError(f"the video is one flat colour: {_cause(checkpoint)}")
-    return frames
+        return "one flat colour"
+    return None
 
 
 @contextmanager

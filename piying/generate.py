@@ -5,7 +5,7 @@ Shapes: B videos, F latent frames, C channels, h w latent cells, H W pixels, L t
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
@@ -24,7 +24,7 @@ from piying.adapters.advice import advice
 from piying.adapters.rack import Rack
 from piying.chain import End
 from piying.checks import finite, memory, memory_or
-from piying.config import GuidanceCurve, Sampler, Speed, Weights
+from piying.config import GuidanceCurve, ModelConfig, Sampler, Speed, Weights
 from piying.errors import UsageError
 from piying.memory.budget import Budget, parse
 from piying.memory.place import Place
@@ -181,17 +181,14 @@ class Model:
 
         Raises UsageError where this model cannot take it, ModelMissing where an adapter is not here.
         """
-        config, weights = self.checkpoint.config, self.checkpoint.weights
+        weights = self.checkpoint.weights
         if request.weights not in (None, weights):
             raise UsageError(f"weights={request.weights}: {self.name} is loaded with {weights} ones; load it anew")
-        if request.video and request.frames is None:
-            held = sum(1 for _ in islice(frames_at(request.video, config.fps, config.size), config.frames))
-            step = 8 * config.transformer.patch[0]
-            request = request.model_copy(update={"frames": (held - 1) // step * step + 1})
         marked = tuple(
             use.model_copy(update={"sha256": store.find(use.source, use.sha256).sha256}) for use in request.adapters
         )
-        return resolve(request.model_copy(update={"model": self.name, "weights": weights, "adapters": marked}), config)
+        marks = {"model": self.name, "weights": weights, "adapters": marked}
+        return settled(request.model_copy(update=marks), self.checkpoint.config)
 
     def given(self, request: FullRequest) -> Iterator[np.ndarray]:
         """The frames of the video that a request continues, uint8 [H W 3], in its size and pace; they come first."""
@@ -228,7 +225,9 @@ class Model:
         on = [(str(use.sha256), use.weight) for use in uses]
         if len(dict(on)) < len(on):
             raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
-        return _stream(self.place, full, aliases, lambda: self.rack.on(on, merged=merged), saved)
+        wanted, fitted = self.rack.sizes(() if merged else on)
+        settle = partial(self.place.settle, full, adapters=wanted, fitted=fitted)
+        return _stream(self.place, full, aliases, settle, lambda: self.rack.on(on, merged=merged), saved)
 
     def adapters(self, request: Request) -> dict[str, Adapter]:
         """The adapters of a request as it names them, read where they are new.
@@ -258,6 +257,22 @@ class Model:
         return SharedRack(transformer, self.crew) if self.crew else Rack(transformer)
 
 
+def settled(request: Request, config: ModelConfig) -> FullRequest:
+    """As `resolve`, and a video that is made anew decides how many frames it is made of.
+
+    Raises UsageError where it holds fewer than were asked for, too.
+    """
+    if request.video:
+        most = request.frames or config.frames
+        held = sum(1 for _ in islice(frames_at(request.video, config.fps, config.size), most))
+        if request.frames is None:
+            step = 8 * config.transformer.patch[0]
+            request = request.model_copy(update={"frames": (held - 1) // step * step + 1})
+        elif held < most:
+            raise UsageError(f"frames={most}: {request.video} holds {held}, ask for fewer")
+    return resolve(request, config)
+
+
 def _aliases(adapters: Mapping[str, Adapter]) -> dict[str, str]:
     """Those of all adapters. Raises UsageError where two mean different names by the same word."""
     aliases: dict[str, str] = {}
@@ -273,6 +288,7 @@ def _stream(
     place: Place,
     requests: list[FullRequest],
     aliases: Mapping[str, str],
+    settle: Callable[[], None],
     adapters_on: Callable[[], AbstractContextManager[None]],
     saved: Path | None,
 ) -> Iterator[Progress]:
@@ -281,8 +297,9 @@ def _stream(
     timings = dict.fromkeys(("load", "text", "condition", "denoise", "decode"), 0.0)
     with memory(request):
         with clock(timings, "load"):
-            place.settle(requests)
-        with clock(timings, "text"), adapters_on():
+            settle()
+        with clock(timings, "text"), ExitStack() as stack:
+            place.fitting("denoise", lambda: stack.enter_context(adapters_on()))  # which brings them to the card
             text = place.fitting("text", lambda: embed(checkpoint, requests, aliases))
             place.release()
     with clock(timings, "condition"):

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from piying.checks import finite
 from piying.config import ModelConfig
-from piying.errors import UsageError
 from piying.memory.lend import at_hand
 from piying.memory.place import Place
 from piying.models.vae import Past, to_frames, to_pixels
@@ -54,7 +53,7 @@ def decode(place: Place, latents: Tensor, past: Past | None = None) -> np.ndarra
     unscaled = (latents[None].transpose(1, 2) / checkpoint.config.vae.latent_scale).to(checkpoint.dtype)
 
     def decoded() -> tuple[Tensor, Past | None]:
-        here = None if past is None else {part: seen.to(checkpoint.device) for part, seen in past.items()}
+        here = None if past is None else dict(past)  # which comes to the card layer by layer
         with at_hand(checkpoint.vae, checkpoint.device):
             return checkpoint.vae.decode(unscaled, here, limit=place.vae_limit), here
 
@@ -101,8 +100,6 @@ def video(
         if request.video is None:
             return None
         frames = list(islice(frames_at(request.video, config.fps, request.size), request.frames))
-        if len(frames) < request.frames:
-            raise UsageError(f"frames={request.frames}: {request.video} holds {len(frames)}, ask for fewer")
         encoded = config.vae.latent_scale * encode(place, np.stack(frames), generator)
         rows.append(pad(encoded.float(), padding))
     return torch.stack(rows)

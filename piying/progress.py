@@ -13,7 +13,7 @@ from torch import Tensor
 
 from piying import chain, latents, resume
 from piying.chain import Beginning, End
-from piying.checks import memory, visible
+from piying.checks import blank, memory, visible
 from piying.memory.place import Place
 from piying.models.vae import Past
 from piying.request import FullRequest
@@ -38,15 +38,20 @@ class Progress:
 
     def preview(self) -> np.ndarray:
         """The first frame of the first video's clip by now, uint8 [H W 3]; decodes a single latent frame."""
-        with torch.inference_mode():
+        with memory(self.requests[0]), torch.inference_mode():
             return latents.decode(self.place, self.latents[0, :1])[0]
 
     def videos(self) -> list[Video]:
-        """What the clip by now adds to each video. Raises PiyingError where one shows nothing."""
+        """What the clip by now adds to each video. Raises PiyingError where one shows nothing; where it goes on from
+        something, that is only told."""
         videos = []
         for row, request in enumerate(self.requests):
-            frames, _ = self.decoded[row]
-            shown = chain.colours_of(self.beginnings[row]).of(visible(frames, self.place.checkpoint))
+            (frames, _), begun = self.decoded[row], self.beginnings[row]
+            if begun is None:
+                visible(frames, self.place.checkpoint)
+            elif colour := blank(frames):
+                self.place.say(f"clip {self.clip} is {colour}; another seed may show more")
+            shown = chain.colours_of(begun).of(frames)
             videos.append(Video(shown[: self.room[row]], self.place.checkpoint.config.fps, request, dict(self.timings)))
         return videos
 

@@ -7,6 +7,7 @@ of a finished clip its latents.
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,6 +69,14 @@ def read_request(folder: Path) -> FullRequest:
         raise UsageError(f"{folder}: holds no saved generation; give the folder that --save-every wrote")
     told, _ = _opened(path, ())
     return FullRequest.model_validate(told["requests"][0])
+
+
+def remove(folder: Path) -> None:
+    """Deletes what `write` keeps, whole or broken off, and the folder where it holds nothing else."""
+    for path in (*folder.glob("clip-[0-9]*.safetensors"), *folder.glob(".clip-[0-9]*.safetensors.*.part")):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # holds other things, or is gone
+        folder.rmdir()
 
 
 def random(generators: Sequence[torch.Generator]) -> Tensor:

@@ -43,12 +43,18 @@ class Video:
 
 
 @contextmanager
-def writing(path: str | Path, fps: int, request: FullRequest | None = None) -> Iterator[Callable[[np.ndarray], None]]:
+def writing(
+    path: str | Path,
+    fps: int,
+    request: FullRequest | None = None,
+    *,
+    place: Callable[[Path, Path], None] = os.replace,
+) -> Iterator[Callable[[np.ndarray], None]]:
     """Gives a function that takes the frames of an MP4 part by part, each part uint8 [F H W 3] of one size.
 
     H.264, faststart; the comment holds the request; the same frames give the same bytes, in whatever parts they come.
-    The file appears under its name only when it is whole. Raises UsageError for a name without .mp4 or a missing
-    folder, PiyingError where the disk refuses.
+    The file appears under its name only when it is whole: `place` moves it there. Raises UsageError for a name without
+    .mp4 or a missing folder, PiyingError where the disk refuses.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
@@ -85,7 +91,7 @@ def writing(path: str | Path, fps: int, request: FullRequest | None = None) -> I
         with _disk(path):
             with partial.open("rb") as whole:
                 os.fsync(whole.fileno())
-            os.replace(partial, path)
+            place(partial, path)
     finally:
         if os.path.lexists(partial):
             partial.unlink()

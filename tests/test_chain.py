@@ -11,7 +11,7 @@ from toys import SIZE, toy_checkpoint
 
 from piying.chain import match
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B_I2V, COGVIDEOX_15_5B, COGVIDEOX_15_5B_I2V, NANO
-from piying.errors import UsageError
+from piying.errors import PiyingError, UsageError
 from piying.generate import Model
 from piying.latents import decode
 from piying.models.vae import to_pixels
@@ -145,6 +145,36 @@ def test_no_clip_is_kept_once_the_next_has_begun():
     del step
     gc.collect()
     assert [frames() is None for frames in alive[:2]] == [True, True]
+
+
+def test_a_dark_clip_within_a_chain_is_told_and_kept(tmp_path, monkeypatch):
+    said = []
+    model = Model(toy_checkpoint(NANO), "toy", say=said.append)
+    steps = last_steps(model, seed=1, frames=33, clips=3)
+    dark = steps[1].decoded[0][0]
+    dark[:] = 0
+    assert [len(step.videos()[0].frames) for step in steps] == [33, 24, 24]
+    assert said == ["clip 2 is black; another seed may show more"]
+    steps[0].decoded[0][0][:] = 0
+    with pytest.raises(PiyingError, match="the video is black"):
+        steps[0].videos()
+
+
+def test_what_the_decoder_remembers_is_left_to_it_where_it_lies(monkeypatch):
+    """At 480x720 it is 2.6 GiB, which the decoder takes to the card layer by layer."""
+    model, seen = model_of(NANO), []
+
+    def decoded(latents, past, limit):
+        seen.extend(part.device.type for part in past.values())
+        past["other"] = torch.ones(1)
+        return torch.zeros(1, 3, 1, *SIZE)
+
+    model.checkpoint.transformer.proj_out.to("meta")  # a card apart from the CPU
+    monkeypatch.setattr(model.checkpoint.vae, "decode", decoded)
+    past = {"layer": torch.ones(1)}
+    decode(model.place, torch.zeros(1, 16, 4, 6), past)
+    assert seen == ["cpu"]
+    assert list(past) == ["layer", "other"]
 
 
 def test_colours_are_matched_by_mean_and_deviation():

@@ -116,3 +116,16 @@ def test_a_state_that_cannot_be_written_leaves_the_last_one(state, model, monkey
     with pytest.raises(PiyingError, match=r"cannot be written .*No space left"):
         next(model.stream(request)).save(folder)
     assert [path.read_bytes() for path in folder.iterdir()] == [before]
+
+
+def test_only_what_was_saved_is_removed(state):
+    _, folder = state
+    (folder / ".clip-00002.safetensors.7.part").write_text("broken off")
+    (folder / "notes.txt").write_text("mine")
+    (folder / "clip-art.safetensors").write_text("mine")
+    resume.remove(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["clip-art.safetensors", "notes.txt"]
+    for path in folder.iterdir():
+        path.unlink()
+    resume.remove(folder)
+    assert not folder.exists()

@@ -51,6 +51,12 @@ class Adapter:
     def alphas(self) -> list[float]:
         return sorted({layer.alpha for layer in self.layers.values()})
 
+    def nbytes(self, itemsize: int) -> int:
+        """What it takes on a card, its matrices in a type of so many bytes; magnitudes and gains are float32."""
+        layers = self.layers.values()
+        matrices = sum(layer.down.numel() + layer.up.numel() for layer in layers)
+        return itemsize * matrices + 8 * sum(0 if (m := layer.magnitude) is None else m.numel() for layer in layers)
+
     @property
     def blocks(self) -> int:
         """How many transformer blocks there are at least."""

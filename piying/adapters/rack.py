@@ -45,6 +45,13 @@ class Rack:
             return None
         return fingerprint(self._transformer)
 
+    def sizes(self, uses: Sequence[Use]) -> tuple[int, int]:
+        """Bytes that live adapters take on the device: these with all that came before them, and the latter alone."""
+        itemsize = self._transformer.proj_out.weight.itemsize
+        before = sum(self._adapters[sha256].nbytes(itemsize) for sha256 in self._fitted)
+        new = {sha256 for sha256, _ in uses} - set(self._fitted)
+        return before + sum(self._adapters[sha256].nbytes(itemsize) for sha256 in new), before
+
     @contextmanager
     def on(self, uses: Sequence[Use], *, merged: bool = False) -> Iterator[None]:
         """Exactly these are on inside; taken before. Merged ones are folded into the weights, exactly undone later."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from piying.adapters import file
 from piying.adapters.adapter import Adapter
 from piying.errors import ModelMissing, PiyingError, UsageError
-from piying.weights.store import home
+from piying.weights.store import home, make
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,7 @@ def add(adapter: Adapter, name: str) -> Path:
     path = _path(name)
     if path.exists():
         raise UsageError(f"name={name}: there is one already; take another --name, or piying adapters rm {name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PiyingError(f"{path.parent}: cannot be made ({error.strerror}); set PIYING_HOME elsewhere") from error
+    make(path.parent)
     file.write(adapter, path)
     return path
 

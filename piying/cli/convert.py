@@ -32,8 +32,12 @@ def convert(
     folders = [source for source in sources if (source / "model_index.json").is_file()]
     if folders and len(sources) > 1:
         raise UsageError(f"{folders[0]}: is a whole model; name it with --base to take what the files lack from it")
+    if folders and base:
+        raise UsageError(f"base={base}: {folders[0]} is a whole model; leave --base out")
     source = (
-        checkpoint.open_source(folders[0]) if folders else loose.open_files(sources, base, allow_pickle=allow_pickle)
+        checkpoint.open_source(folders[0], allow_pickle=allow_pickle)
+        if folders
+        else loose.open_files(sources, base, allow_pickle=allow_pickle)
     )
     terminal.say(f"converting {source.config.name}")
     kept = to.value if to else source.weights

@@ -2,7 +2,7 @@
 
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from piying.cli import terminal
+from piying.errors import OutOfMemory
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from piying.config import ModelConfig
 
 GB = 1e9
 CPU_LIMIT = GB  # bytes of weights; beyond it a video is days of work for a CPU
@@ -37,6 +40,7 @@ def examine() -> dict[str, Any]:
     from piying.memory import budget
 
     device.set_threads()
+    cards = gpus()
     return {
         "piying": __version__,
         "python": platform.python_version(),
@@ -50,9 +54,9 @@ def examine() -> dict[str, Any]:
         },
         "memory": budget.host(),
         "disk": {"folder": str(Path.cwd()), "free": shutil.disk_usage(Path.cwd()).free},
-        "gpus": gpus(),
+        "gpus": cards,
         "metal": "mps" in device.here(),
-        "models": models(),
+        "models": models([card["free"] for card in cards]),
     }
 
 
@@ -72,8 +76,11 @@ def gpus() -> list[dict[str, Any]]:
     return found
 
 
-def models() -> dict[str, dict[str, Any]]:
-    """The family: bytes of each member's weights in its own precision, and whether they are on this machine."""
+def models(rooms: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
+    """The family: bytes of each member's weights in its own precision, and whether they are on this machine.
+
+    For cards with so many bytes free: how the usual video is made on each.
+    """
     import torch
 
     from piying.config import FAMILY
@@ -86,8 +93,27 @@ def models() -> dict[str, dict[str, Any]]:
     for name, config in FAMILY.items():
         parameters = count(Transformer, config.transformer) + count(VAE, config.vae) + count(TextEncoder, config.text)
         here = store.known(name) is not None
-        found[name] = {"weights": parameters * getattr(torch, config.precision).itemsize, "here": here}
+        size = parameters * getattr(torch, config.precision).itemsize
+        found[name] = {"weights": size, "here": here, "gpus": [planned(config, room) for room in rooms]}
     return found
+
+
+def planned(config: "ModelConfig", room: int) -> dict[str, Any]:
+    """Whether a member's usual video is made with its blocks resident on a card or streamed through it; else what it
+    takes at least, in bytes."""
+    import torch
+
+    from piying.cli.plan import request_of
+    from piying.memory import plan
+    from piying.memory.calibration import CONTEXT
+    from piying.memory.peaks import Sizes
+
+    request = request_of(config, None, None, None)
+    try:
+        made = plan.plan(config, request, room + CONTEXT)  # what is free leaves CUDA's own share out
+    except OutOfMemory:
+        return {"least": plan.least(Sizes(config, request, 1, getattr(torch, config.precision)))}
+    return {"blocks": made.layout.blocks}
 
 
 def count(module: Callable[[Any], "nn.Module"], config: Any) -> int:
@@ -130,11 +156,18 @@ def describe(report: dict[str, Any]) -> list[str]:
 
 
 def verdict(model: dict[str, Any], report: dict[str, Any]) -> str:
-    """Where the weights fit. What the work needs besides is not said: it has not been measured on every card."""
-    need, cards, memory = model["weights"], report["gpus"], report["memory"]
-    places = [gpu["name"] for gpu in cards if need < gpu["free"]]
-    if places:
-        fit = f"fit on {' and '.join(places)}, working memory comes on top"
+    """Where the usual video is made: on the best cards, or without any."""
+    from piying.memory.budget import said
+
+    need, memory = model["weights"], report["memory"]
+    cards = [(gpu["name"], made) for gpu, made in zip(report["gpus"], model["gpus"], strict=True)]
+    if places := [name for name, made in cards if made.get("blocks") == "resident"]:
+        fit = f"run on {' and '.join(places)}"
+    elif places := [name for name, made in cards if made.get("blocks") == "streamed"]:
+        fit = f"stream through {' and '.join(places)}"
+    elif cards:
+        least = said(min(made["least"] for _, made in cards))
+        fit = f"are too much for {' and '.join(name for name, _ in cards)}: the usual video takes {least} at least"
     elif memory and need > memory["free"]:
         fit = "do not fit here"
     elif need > CPU_LIMIT:

@@ -1,7 +1,6 @@
 """`piying generate "..."`: a sentence becomes a video."""
 
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -120,9 +119,11 @@ def generate(
     }
     told = {name: value for name, value in told.items() if value is not None}
     wanted = Wanted(style, mood, camera, glossary, enhance, enhancer, enhancer_model)
+    new = out is None
     if resume:
         request: Request = read_saved(resume, told, wanted)
-        out = out or output.free(resume.with_suffix(".mp4"))
+        beside = resume if resume.name.strip(".") else resume.resolve()  # . and .. have no name of their own
+        out = out or output.free(beside.with_suffix(".mp4"))
         save_every = save_every or 1
     else:
         request = Request.model_validate({"prompt": "", **told})
@@ -140,11 +141,12 @@ def generate(
         settle=prepare,
         saved=resume,
         save_every=save_every,
+        new=new,
     )
     if as_json:
         terminal.answer(answer)
     else:
-        typer.echo(f"{out}: {answer['frames']} frames, seed {answer['request']['seed']}")
+        typer.echo(f"{answer['video']}: {answer['frames']} frames, seed {answer['request']['seed']}")
 
 
 def read_saved(folder: Path, told: dict[str, Any], wanted: Wanted) -> "FullRequest":
@@ -186,21 +188,27 @@ def make(
     saved: Path | None = None,
     save_every: int | None = None,
     gpus: int = 1,
+    new: bool = False,
 ) -> dict[str, Any]:
     """Loads the model, makes the video with its progress on stderr, writes it clip by clip, and describes it.
 
     `settle` may change the request once its files are known to be good; it is told the aliases of the adapters.
-    `saved` is the folder of its state: what it holds is taken up, and it goes when the video is whole.
+    `saved` is the folder of its state: what it holds is taken up, and it goes when the video is whole. With `new` the
+    video takes the next free name where `out` is another file by then.
     """
     from piying.video import form_of, read_image, writing
 
-    for picture in (request.image, request.last_image):
-        if picture is not None:
-            read_image(picture)  # refuses a broken file before the model loads
+    # what is wrong with the request is told before the model loads
+    pictures = [path for path in (request.image, request.last_image) if path is not None]
+    sides = {path: read_image(path).shape[:2] for path in pictures}
     forms = {path: form_of(path) for path in (request.video, request.continues) if path is not None}
 
+    from piying import resume
     from piying.adapters import file, store
+    from piying.generate import settled
+    from piying.weights import glance
 
+    settled(request, glance(request.model)[0])
     aliases: dict[str, str] = {}
     for use in request.adapters:
         aliases |= file.read(store.find(use.source, use.sha256).path).aliases
@@ -219,10 +227,23 @@ def make(
         if size != full.size or rate != fps:
             theirs, ours = (f"{height}x{width}" for height, width in (size, full.size))
             terminal.say(f"{path}: {theirs} at {rate:g} frames a second is scaled and cut to {ours} at {fps}")
+    for path, (height, width) in sides.items():
+        if height * full.size[1] != width * full.size[0]:
+            ours = "x".join(map(str, full.size))
+            terminal.say(f"{path}: {height}x{width} is scaled and cut to {ours}")
     if saved and save_every:
         terminal.say(f"the state is kept in {saved}; if this ends early: piying generate --resume {saved}")
-    count = 0
-    with model, writing(out, fps, full) as write, terminal.progress("step", full.steps_taken * full.clips) as advance:
+    count, made = 0, out
+
+    def place(partial: Path, path: Path) -> None:
+        nonlocal made
+        made = output.place(partial, path) if new else partial.replace(path)
+
+    with (
+        model,
+        writing(out, fps, full, place=place) as write,
+        terminal.progress("step", full.steps_taken * full.clips) as advance,
+    ):
         for frame in model.given(full):
             write(frame[None])
             count += 1
@@ -238,12 +259,12 @@ def make(
                 write(video.frames)
                 count += len(video.frames)
     if saved:
-        shutil.rmtree(saved, ignore_errors=True)
+        resume.remove(saved)
     from piying.kernels.attention import attention_in_use
 
     checkpoint = model.checkpoint
     return {
-        "video": str(out),
+        "video": str(made),
         "frames": count,
         "size": list(full.size),
         "fps": fps,

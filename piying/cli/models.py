@@ -162,7 +162,13 @@ def agreed(what: str) -> bool:
     """The answer of a person; no where there is none to ask."""
     import sys
 
-    return sys.stdin.isatty() and typer.confirm(f"{what}?", err=True)
+    if not sys.stdin.isatty():
+        return False
+    typer.echo(f"{what}? [y/N]: ", nl=False, err=True)
+    answer = sys.stdin.readline()  # which is empty after Ctrl-D, and leaves Ctrl-C to its own
+    if not answer:
+        typer.echo(err=True)
+    return answer.strip().lower() in ("y", "yes")
 
 
 def tell_place(place: "Place", *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Where a file will go, settled before the work begins."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -23,6 +24,19 @@ def free(path: Path) -> Path:
         candidate = path.with_stem(f"{path.stem}-{number}")
         number += 1
     return candidate
+
+
+def place(partial: Path, path: Path) -> Path:
+    """Moves a whole file to a path, or to the first name after it that is still free -> where it is now."""
+    while True:
+        target = free(path)
+        try:
+            os.link(partial, target)  # unlike a rename it takes no other file's place
+        except FileExistsError:
+            continue
+        except OSError:  # this disk has no links
+            os.replace(partial, target)
+        return target
 
 
 def check(path: Path, suffix: str) -> None:

@@ -69,11 +69,11 @@ def request_of(
     request = FullRequest(
         prompt=config.name,
         seed=0,
-        steps=steps or config.steps,
+        steps=config.steps if steps is None else steps,
         guidance=config.guidance,
         guidance_curve=config.guidance_curve,
         sampler=config.sampler,
-        frames=frames or config.frames,
+        frames=config.frames if frames is None else frames,
         size=size or config.size,
     )
     check_shape(request.frames, request.size, config)

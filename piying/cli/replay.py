@@ -20,11 +20,13 @@ def replay(
     from piying.video import read_request
 
     request = read_request(video)
+    new = out is None
     out = out or output.free(video.with_stem(f"{video.stem}-replay"))
     output.check(out, ".mp4")
     if out.exists() and out.samefile(video):
         raise UsageError(f"out={out}: is the video itself; choose another name")
-    answer = make(request, out, memory=memory)
+    answer = make(request, out, memory=memory, new=new)
+    out = Path(answer["video"])
     same = out.read_bytes() == video.read_bytes()
     if as_json:
         terminal.answer(answer | {"same": same})

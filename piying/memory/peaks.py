@@ -48,6 +48,7 @@ class Sizes:
     dtype: torch.dtype
     weights: Weights = "full"
     fused: bool = True  # whether the kernels of GPUs run
+    adapters: int = 0  # bytes on the card, from the first stage to the end
 
     @property
     def rows(self) -> int:

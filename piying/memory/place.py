@@ -49,8 +49,10 @@ class Place:
         """Bytes that the autoencoder may take for its work; None: as many as it likes."""
         return self.plan.vae_limit if self.plan else None
 
-    def settle(self, requests: Sequence[FullRequest]) -> None:
+    def settle(self, requests: Sequence[FullRequest], *, adapters: int = 0, fitted: int = 0) -> None:
         """Plans for requests that are made together, and moves what lies elsewhere.
+
+        `adapters`: bytes that these will take on the card, `fitted` of them already.
 
         Raises OutOfMemory where no plan fits.
         """
@@ -59,10 +61,10 @@ class Place:
         self.release()  # what a generation that was stopped left
         config, memory, device = self.checkpoint.config, self._memory, self.checkpoint.device
         if memory == "auto":
-            memory = budget.card(str(device), self._on_card())
+            memory = budget.card(str(device), self._on_card() + fitted)
         checkpoint = self.checkpoint
         fused = device.type == "cuda" and works(device.index or 0)
-        sizes = Sizes(config, requests[0], len(requests), checkpoint.dtype, checkpoint.weights, fused)
+        sizes = Sizes(config, requests[0], len(requests), checkpoint.dtype, checkpoint.weights, fused, adapters)
         found = next(rungs(sizes, memory), None)
         if found is None:
             raise OutOfMemory(too_small(sizes, memory))

@@ -152,7 +152,7 @@ def _plan(
     room = {name: min(whole, caps.get(name, whole)) for name in STAGES}
     slots = {"text": 2 * sizes.text_block, "blocks": 2 * sizes.block}
     slots = {name: size for name, size in slots.items() if getattr(layout, name) == "streamed"}
-    held = sizes.small
+    held = sizes.small + sizes.adapters
     held += sizes.text if layout.text == "resident" else 0
     held += sizes.blocks if layout.blocks == "resident" else 0
     held += sizes.vae if layout.vae == "resident" else 0

@@ -23,7 +23,7 @@ from piying.weights import diffusers_layout, loose, safe, store, t5
 from piying.weights.diffusers_layout import PARTS
 from piying.weights.source import Source, open_folder
 
-_SHARD = 2 * 10**9  # bytes of a converted shard, which is in memory while it is written
+_SHARD = 2 * 10**9  # bytes; one that is converted is in memory while it is written
 
 
 @dataclass(frozen=True)
@@ -101,16 +101,15 @@ def load(
     )
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, *, allow_pickle: bool = False) -> Source:
     """A model at a path: a folder in the layout of diffusers, or a file of weights. Raises as `load`."""
-    return loose.open_files([path]) if path.is_file() else open_folder(path)
+    return loose.open_files([path]) if path.is_file() else open_folder(path, allow_pickle=allow_pickle)
 
 
 def convert(source: Source, folder: Path, weights: Weights | None = None) -> None:
     """Writes a model that lies elsewhere as a folder, in the precision that its member was trained in, or quantised.
 
-    No more than one shard is in memory. The folder appears whole or not at all. Raises PiyingError as `load` and `save`
-    do.
+    No more than one shard is in memory. The folder appears whole or not at all. Raises as `load` and `save` do.
     """
     tokenizer = Tokenizer.read(source.tokenizer)
     source.check()
@@ -140,19 +139,25 @@ def glance(name_or_folder: str | Path) -> tuple[ModelConfig, dict[str, list[str]
 
 
 def save(
-    checkpoint: Checkpoint, folder: Path, dtype: torch.dtype = torch.bfloat16, *, shard_bytes: int = 15 * 2**20
+    checkpoint: Checkpoint,
+    folder: Path,
+    dtype: torch.dtype = torch.bfloat16,
+    *,
+    shard_bytes: int = _SHARD,
+    replaces: bool = False,
 ) -> None:
-    """Writes a checkpoint that `load` and diffusers read, in files that any git host takes.
+    """Writes a checkpoint that `load` and diffusers read, in files of at most `shard_bytes`.
 
-    The folder appears whole or not at all; a model that stood there is replaced. Raises PiyingError where the folder
-    cannot be written or holds something else.
+    The folder appears whole or not at all; with `replaces` it may take the place of a model. Raises UsageError where
+    the folder holds something else, PiyingError where it cannot be written.
     """
     names = t5.names(checkpoint.config.text, scales=checkpoint.weights != "full")
-    with whole(folder, 0) as partial:
+    modules = (checkpoint.transformer, checkpoint.vae, checkpoint.text)
+    stored = [tensor for module in modules for tensor in module.state_dict().values()]
+    room = sum(tensor.numel() * (1 if tensor.itemsize == 1 else dtype.itemsize) for tensor in stored)
+    with whole(folder, room, replaces=replaces) as partial:
         _write_small(checkpoint.config, checkpoint.words, checkpoint.tokenizer, partial, checkpoint.weights)
-        for (part, stem), module in zip(
-            PARTS.items(), (checkpoint.transformer, checkpoint.vae, checkpoint.text), strict=True
-        ):
+        for (part, stem), module in zip(PARTS.items(), modules, strict=True):
             tensors = {
                 names.get(name, name) if module is checkpoint.text else name: (
                     tensor if tensor.dtype.itemsize == 1 else tensor.to(dtype)
@@ -163,15 +168,16 @@ def save(
 
 
 @contextmanager
-def whole(folder: Path, room: int) -> Iterator[Path]:
+def whole(folder: Path, room: int, *, replaces: bool = False) -> Iterator[Path]:
     """A folder beside, which takes the place of `folder` when all went well, and disappears when not.
 
-    Raises PiyingError where `folder` holds something that is not a model, or where fewer than `room` bytes are free.
+    Raises UsageError where `folder` holds anything, with `replaces` anything but a model, and PiyingError where fewer
+    than `room` bytes are free.
     """
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / "model_index.json").is_file())
-    ):
-        raise PiyingError(f"{folder}: holds something that is not a model; choose another folder")
+    folder = folder.resolve()  # "." has no name to stand beside
+    holds = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if holds and not (replaces and (folder / "model_index.json").is_file()):
+        raise UsageError(f"{folder}: exists already; choose a new folder")
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

@@ -55,7 +55,6 @@ _SCHEDULE = {
     "rescale_betas_zero_snr": True,
     "set_alpha_to_one": True,
     "steps_offset": 0,
-    "timestep_spacing": "trailing",
     "trained_betas": None,
 }
 
@@ -137,7 +136,8 @@ def text_json(config: TextConfig, weights: Weights = "full") -> JSON:
 
 def schedule_json(config: ScheduleConfig, scheduler: str) -> JSON:
     numbers = {theirs: getattr(config, ours) for ours, theirs in _SCHEDULE_NUMBERS.items()}
-    return {"_class_name": scheduler, **_SCHEDULE, **numbers}
+    spacing = {"timestep_spacing": "trailing"}  # the sampler's choice; published files differ in it
+    return {"_class_name": scheduler, **_SCHEDULE, **spacing, **numbers}
 
 
 def read_transformer(path: Path) -> TransformerConfig:

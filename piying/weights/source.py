@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from piying.config import ModelConfig, Weights
-from piying.errors import UsageError
+from piying.errors import ModelMissing, UsageError
 from piying.models.quant import SCALE, TYPES, Quantised, groups, prepare, products, quantise, scales
 from piying.models.text import TextEncoder
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
-from piying.weights import diffusers_layout, safe, t5
+from piying.weights import diffusers_layout, pickled, safe, t5
 from piying.weights.safe import Stored
 
 
@@ -77,8 +77,8 @@ class Source:
             safe.check(module, part.tensors, part.origin, names)
 
 
-def open_folder(folder: Path) -> Source:
-    """A folder in the layout of diffusers, whose own configuration counts.
+def open_folder(folder: Path, *, allow_pickle: bool = False) -> Source:
+    """A folder in the layout of diffusers, whose own configuration counts; its parts may be pickles where allowed.
 
     Raises ModelMissing and PiyingError as `diffusers_layout.read` and `safe.locate` do.
     """
@@ -87,7 +87,12 @@ def open_folder(folder: Path) -> Source:
     parts = {}
     for name, stem in diffusers_layout.PARTS.items():
         quantised = weights != "full" and name in diffusers_layout.QUANTISED
-        parts[name] = Part(safe.locate(folder / name, stem, quantised=quantised), folder / name)
+        try:
+            tensors = safe.locate(folder / name, stem, quantised=quantised)
+        except ModelMissing:
+            if not (allow_pickle and (tensors := _pickled(folder / name))):
+                raise
+        parts[name] = Part(tensors, folder / name)
     text = parts["text_encoder"]
     return Source(
         config,
@@ -98,6 +103,12 @@ def open_folder(folder: Path) -> Source:
         folder / "tokenizer",
         weights,
     )
+
+
+def _pickled(folder: Path) -> dict[str, Stored]:
+    """The tensors of one network from a folder's .bin files as diffusers and transformers name them."""
+    paths = [*folder.glob("*pytorch_model.bin"), *folder.glob("*pytorch_model-*-of-*.bin")]
+    return {name: stored for path in sorted(paths) for name, stored in pickled.contents(path).items()}
 
 
 def _quantised(part: Part, layers: Iterable[str], names: Mapping[str, str], kind: Quantised) -> Part:

@@ -170,6 +170,14 @@ def home() -> Path:
     return Path(data).expanduser() / "piying"
 
 
+def make(folder: Path) -> None:
+    """Makes a folder within `home`. Raises PiyingError where the disk refuses."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PiyingError(f"{folder}: cannot be made ({error.strerror}); set PIYING_HOME elsewhere") from error
+
+
 def _added(name: str) -> Place | None:
     """What the user added under a name, or under the name of the member that a hub id means."""
     config, entries = member(name), added()
@@ -196,9 +204,12 @@ def _list() -> Path:
 
 def _keep(entries: dict[str, str]) -> None:
     path = _list()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(entries, indent=2, ensure_ascii=False), "utf-8")
+    make(path.parent)
+    try:
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(entries, indent=2, ensure_ascii=False), "utf-8")
+    except OSError as error:
+        raise PiyingError(f"{path}: cannot be written ({error.strerror}); set PIYING_HOME elsewhere") from error
 
 
 def _short(hub_id: str) -> str:

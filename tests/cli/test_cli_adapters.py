@@ -42,9 +42,9 @@ def frames(monkeypatch):
     seen, writing = [], video.writing
 
     @contextmanager
-    def watched(*arguments):
+    def watched(*arguments, **options):
         parts = []
-        with writing(*arguments) as write:
+        with writing(*arguments, **options) as write:
             yield lambda part: parts.append(part) or write(part)
         seen.append(np.concatenate(parts))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from piying.cli import run
 from piying.video import Video, read_frames, read_request
 
 PROMPT = "a red boat"
@@ -228,6 +229,67 @@ def test_a_finished_run_leaves_no_state_and_an_interrupted_one_keeps_it(piying, 
     assert files(tmp_path) == {"a-red-boat.mp4", "a-red-boat-2.mp4"}
 
 
+def test_a_state_in_the_folder_that_one_stands_in_goes_alone(piying, boat, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr("piying.resume.remove", lambda folder: None)
+    assert boat("--save-every", 1, "--out", work / "boat.mp4").code == 0
+    monkeypatch.undo()
+    (work / "boat.resume" / "clip-00001.safetensors").rename(work / "clip-00001.safetensors")
+    (work / "boat.resume").rmdir()
+    (work / "notes.txt").write_text("mine")
+    monkeypatch.chdir(work)
+    assert run(["generate", "--resume", "."]) == 0
+    assert files(work) == {"boat.mp4", "notes.txt"}
+    assert files(tmp_path) == {"work", "work.mp4"}
+
+
+def test_two_at_once_get_two_names(boat, tmp_path, monkeypatch):
+    from piying.generate import Progress
+
+    videos = Progress.videos
+
+    def meanwhile(state):
+        (tmp_path / "a-red-boat.mp4").write_text("another's")
+        return videos(state)
+
+    monkeypatch.setattr("piying.generate.Progress.videos", meanwhile)
+    assert boat("--seed", 1).out.startswith("a-red-boat-2.mp4: 9 frames")
+    assert (tmp_path / "a-red-boat.mp4").read_text() == "another's"
+    assert files(tmp_path) == {"a-red-boat.mp4", "a-red-boat-2.mp4"}
+    monkeypatch.setattr("os.link", no_links)
+    assert boat("--seed", 1, "--out", "a-red-boat.mp4").out.startswith("a-red-boat.mp4: 9 frames")
+    assert boat("--seed", 1).out.startswith("a-red-boat-3.mp4: 9 frames")
+    assert files(tmp_path) == {"a-red-boat.mp4", "a-red-boat-2.mp4", "a-red-boat-3.mp4"}
+
+
+def no_links(*paths: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--frames", 10], "frames=10: use 8n+1, e.g. 9"),
+        (["--size", "100x144"], "size=100x144: use multiples of 16"),
+        (["--video", "clip.mp4", "--frames", 17], "frames=17: clip.mp4 holds 6, ask for fewer"),
+        (["--clips", 2, "--frames", 1], "frames=1: too few to go on from"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_told_before_the_model_loads(boat, clip, monkeypatch, arguments, says):
+    monkeypatch.setattr("piying.load", None)
+    result = boat(*arguments)
+    assert result.code == 2
+    assert result.err.startswith(f"piying: {says}")
+
+
+def test_an_image_of_another_aspect_is_said_to_be_cut(boat, picture, tmp_path):
+    assert "picture" not in boat("--image", picture).err  # 40x60 is 32x48 larger
+    Image.new("RGB", (60, 60), "red").save(tmp_path / "square.png")
+    result = boat("--image", picture, "--last-image", "square.png")
+    assert "square.png: 60x60 is scaled and cut to 32x48" in result.err
+
+
 def test_the_output_is_checked_before_the_model_loads(piying):
     result = piying("generate", PROMPT, "--model", "no-such-model", "--out", "nowhere/boat.mp4")
     assert result.code == 2 and "nowhere" in result.err
@@ -277,12 +339,21 @@ def test_ctrl_c_is_one_word_and_leaves_nothing(boat, tmp_path, monkeypatch):
     assert files(tmp_path) == set()
 
 
-def test_running_out_of_memory_has_its_own_code(boat, monkeypatch):
-    def exhaust(*arguments: object, **options: object) -> None:
-        raise MemoryError
+def exhaust(*arguments: object, **options: object) -> None:
+    raise MemoryError
 
+
+def test_running_out_of_memory_has_its_own_code(boat, monkeypatch):
     monkeypatch.setattr("piying.generate.levels", exhaust)
     assert boat().code == 4
+
+
+def test_running_out_of_memory_in_a_preview_has_the_same_code(boat, monkeypatch):
+    def exhausted(*arguments: object) -> None:
+        raise RuntimeError("CUDA out of memory.")
+
+    monkeypatch.setattr("piying.latents.to_frames", exhausted)
+    assert boat("--preview").code == 4
 
 
 def test_an_unexpected_error_is_one_line_until_asked_for_more(boat, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,11 +79,32 @@ def test_a_folder_gets_a_name_and_loses_only_that(piying, tiny_model_folder, tmp
 
 def test_a_person_at_a_terminal_is_asked(piying, tiny_model_folder, monkeypatch):
     store.add("mine", tiny_model_folder)
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    for answer, left in ((False, {"mine"}), (True, set())):
-        monkeypatch.setattr("typer.confirm", lambda text, answer=answer, **more: answer)
-        piying("models", "rm", "mine")
-        assert set(store.added()) == left
+
+    def asked(readline):
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True, readline=readline))
+        return piying("models", "rm", "mine")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    for answer in ("n\n", "\n", ""):  # the last is Ctrl-D
+        told = asked(lambda answer=answer: answer)
+        assert told.code == 2 and "forget mine, and leave" in told.err and "? [y/N]: " in told.err
+        assert "piying: mine: kept" in told.err
+    told = asked(interrupt)
+    assert told.code == 130 and told.err.splitlines()[-1].endswith("piying: interrupted")
+    assert set(store.added()) == {"mine"}
+    assert asked(lambda: "y\n").code == 0
+    assert set(store.added()) == set()
+
+
+@pytest.mark.parametrize("command", [["add", "mine", "{tiny}"], ["pull", "cogvideox-2b"]], ids=lambda words: words[0])
+def test_a_home_that_cannot_be_made_is_one_line(piying, hub, tiny_model_folder, tmp_path, monkeypatch, command):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PIYING_HOME", str(tmp_path / "file" / "home"))
+    told = piying("models", *(word.format(tiny=tiny_model_folder) for word in command))
+    assert told.code == 1
+    assert "cannot be made (Not a directory); set PIYING_HOME elsewhere" in told.err.splitlines()[-1]
 
 
 def test_what_could_be_pulled_is_listed_with_its_licence(piying):
@@ -129,6 +151,21 @@ def test_a_folder_is_converted_to_eight_bits(piying, tiny_model_folder, kind):
     assert other.code == 2 and f"weights=full: small/transformer holds {kind}; leave it out" in other.err
 
 
+def test_a_folder_of_pickles_is_converted_where_that_is_allowed(piying, tiny_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "old")
+    for path in folder.rglob("*.safetensors"):
+        tensors = list(load_file(path).items())
+        name = "pytorch_model" if path.stem == "model" else path.stem
+        for part in range(2):  # as large ones are kept
+            torch.save(dict(tensors[part::2]), path.with_name(f"{name}-0000{part + 1}-of-00002.bin"))
+        path.unlink()
+    refused = piying("convert", "old", "--out", "new")
+    assert refused.code == 3 and "is a pickle, which may run code" in refused.err
+    assert piying("convert", "old", "--allow-pickle", "--out", "new").code == 0
+    for path in tiny_model_folder.rglob("*.safetensors"):
+        assert (tmp_path / "new" / path.relative_to(tiny_model_folder)).read_bytes() == path.read_bytes()
+
+
 def test_a_broken_weight_leaves_no_folder(piying, loose_files, tiny_model_folder, tmp_path):
     tensors = load_file(tmp_path / "transformer.safetensors")
     tensors["proj_out.bias"][0] = float("nan")
@@ -157,7 +194,8 @@ def test_a_broken_weight_leaves_no_folder(piying, loose_files, tiny_model_folder
         (["convert", "transformer.safetensors", "--out", "new"], "no member of the family", 1),
         (["convert", "{tiny}", "transformer.safetensors", "--out", "new"], "is a whole model", 2),
         (["convert", "{tiny}", "--out", "{tiny}"], "is what is converted", 2),
-        (["convert", "transformer.safetensors", "--base", "{tiny}", "--out", "."], "something that is not a model", 1),
+        (["convert", "transformer.safetensors", "--base", "{tiny}", "--out", "."], "exists already; choose a", 2),
+        (["convert", "{tiny}", "--base", "nano", "--out", "new"], "leave --base out", 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -27,6 +27,8 @@ REFUSED = [  # arguments, what the line must say, exit code
     (["--memory", "8"], "memory=8: write a size with its unit", 2),
     ([], "memory=auto: there is no GPU here to ask; say how much a card has", 2),
     (["--model", "what", "--memory", "8GB"], "known are", 3),
+    (["--model", "cogvideox-2b", "--memory", "8GB", "--frames", "0"], "frames=0: use 8n+1, e.g. 9", 2),
+    (["--model", "cogvideox-2b", "--memory", "8GB", "--steps", "0"], "steps=0: use 1 to 1000", 2),
     (["--model", "cogvideox-2b", "--memory", "8GB", "--frames", "50"], "frames=50: use 8n+1, e.g. 49", 2),
     (["--model", "cogvideox-2b", "--memory", "8GB", "--size", "481x720"], "size=481x720: use multiples of 16", 2),
     (["--model", "cogvideox-5b", "--memory", "1GB"], "memory=954 MiB: 49 frames of 480x720 with cogvideox-5b take", 4),

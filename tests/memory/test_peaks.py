@@ -1,6 +1,7 @@
 """What is said to be held is what torch holds, on the plain path that runs everywhere."""
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,14 @@ import torch
 from meter import Meter
 from toys import quantised
 
-from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_15_5B, FAMILY
+from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_15_5B, FAMILY, VAEConfig
 from piying.memory.calibration import WORKSPACE
 from piying.memory.peaks import Sizes
-from piying.models import positions
+from piying.models import positions, vae_bands, vae_memory
 from piying.models.text import TextEncoder
 from piying.models.transformer import Transformer
+from piying.models.vae import VAE, decoded_at_once
+from piying.models.vae_past import Coming
 from piying.request import Request, resolve
 
 FILE = Path(__file__)  # stands for an image
@@ -78,6 +81,53 @@ def test_reading_prompts_holds_what_is_said():
     with Meter(tokens) as meter:
         model(tokens)
     assert 0.9 < meter.most / sizes.reading < 1.1
+
+
+class Host:
+    """Lanes to memory that is no card's."""
+
+    def __init__(self, size):
+        self.all, self._taken = torch.empty(size), 0
+
+    def memory(self, shape, dtype):
+        first, self._taken = self._taken, self._taken + prod(shape)
+        return self.all[first : self._taken].view(shape)
+
+    def load(self, rows):
+        return Coming(rows.clone(), None)
+
+    def receive(self, coming):
+        return coming.rows
+
+    def store(self, frames, beside):
+        beside.copy_(frames)
+
+    def settle(self):
+        pass
+
+    finish = settle
+
+
+@torch.inference_mode()
+def test_a_clip_that_goes_on_holds_what_is_said_of_a_first_one(monkeypatch):
+    """What the clip before left lies in host memory, and comes to the card no more than a band at a time."""
+    monkeypatch.setattr(vae_memory, "BAND", 1_000_000)
+    monkeypatch.setattr(vae_memory, "SMALLEST_BAND", 50_000)
+    config, size = VAEConfig(channels=(32, 64, 64, 64), blocks=1, groups=8, latent_channels=4), (96, 64)
+    call = vae_memory.Call(
+        task="decode", config=config, frames=17, size=size, dtype=torch.float32, kernels=False, remember=True
+    )
+    limit = int(0.6 * vae_memory.peak(call))
+    plan = vae_memory.plan(call, limit)
+    decoder, first, second = VAE(config).decoder, torch.randn(1, 4, 5, 12, 8), torch.randn(1, 4, 4, 12, 8)
+    vae_bands.decode(decoder, first, decoded_at_once(5, False), past := {}, plan)
+    host = Host(10_000_000)
+    monkeypatch.setattr(vae_bands, "lanes", lambda *_: host)
+    with Meter(*past.values(), *decoder.parameters(), second, host.all) as meter:
+        vae_bands.decode(decoder, second, decoded_at_once(4, True), dict(past), plan)
+    assert plan.past is not None
+    assert sum(seen.nbytes for seen in past.values()) > 0.4 * limit
+    assert 0.8 * limit < meter.most <= 1.02 * limit
 
 
 @pytest.mark.parametrize("member", FAMILY.values(), ids=lambda member: member.name)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toys import toy_checkpoint
 
-from piying.adapters.attach import create
+from piying.adapters.attach import create, fit
 from piying.adapters.file import write
 from piying.config import COGVIDEOX_2B, COGVIDEOX_15_5B, NANO
 from piying.errors import OutOfMemory
@@ -87,6 +87,38 @@ def test_adapters_change_a_streamed_model_as_they_change_a_resident_one(ladder, 
     assert torch.equal(list(model.stream(request))[-1].latents, expected)
     assert torch.equal(list(model.stream(REQUEST))[-1].latents, plain)
     assert not torch.equal(expected, plain)
+
+
+def with_adapter(adapter):
+    return Request.model_validate({**REQUEST.model_dump(exclude_none=True), "adapters": (adapter,)})
+
+
+def test_adapters_are_planned_for_and_counted_once(adapter):
+    model = Model(toy_checkpoint(COGVIDEOX_2B), "toy", ROOM)
+    model.make(REQUEST)
+    plain = [stage.peak for stage in model.place.plan.stages]
+    for _ in range(2):
+        model.make(with_adapter(adapter))
+        (fitted,) = model.rack._fitted.values()
+        size = sum(tensor.nbytes for name, tensor in tensors_of(fitted).items() if not name.endswith("strength"))
+        assert [stage.peak - before for stage, before in zip(model.place.plan.stages, plain, strict=True)] == [size] * 3
+        assert model.rack.sizes([]) == (size, size)
+
+
+def test_memory_that_runs_out_while_adapters_come_lowers_the_plan(ladder, adapter, monkeypatch):
+    expected = list(Model(toy_checkpoint(COGVIDEOX_2B), "toy").stream(with_adapter(adapter)))[-1].latents
+    ladder(LADDER[1], LADDER[3])
+    calls = iter(range(10))
+
+    def fails_once(*arguments):
+        if next(calls) == 0:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return fit(*arguments)
+
+    monkeypatch.setattr("piying.adapters.rack.fit", fails_once)
+    model = Model(toy_checkpoint(COGVIDEOX_2B), "toy", ROOM, lambda _: None)
+    assert torch.equal(list(model.stream(with_adapter(adapter)))[-1].latents, expected)
+    assert model.place.plan.layout == LADDER[3]
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm"])

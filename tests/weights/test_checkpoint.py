@@ -2,7 +2,9 @@
 
 import json
 import resource
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tokenizers import models
 from transformers import T5EncoderModel
 
 from piying.config import NANO, TextConfig, VAEConfig
-from piying.errors import ModelMissing, PiyingError
+from piying.errors import ModelMissing, PiyingError, UsageError
 from piying.models import initial
 from piying.models.text import Tokenizer
 from piying.weights import Checkpoint, load, save, store
@@ -112,14 +114,17 @@ def test_half_precision_keeps_the_sensitive_matrices_of_the_text_encoder_whole(f
     assert half.transformer.proj_out.weight.dtype == torch.float16
 
 
-def test_saving_replaces_a_model_but_nothing_else(toy, folder, tmp_path):
+def test_saving_replaces_a_model_where_asked_and_nothing_else(toy, folder, tmp_path):
     (folder / "transformer" / "old.txt").write_text("")
-    save(toy, folder)
+    with pytest.raises(UsageError, match="toy: exists already; choose a new folder"):
+        save(toy, folder)
+    assert (folder / "transformer" / "old.txt").exists()
+    save(toy, folder, replaces=True)
     assert not (folder / "transformer" / "old.txt").exists()
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "letter.txt").write_text("dear")
-    with pytest.raises(PiyingError, match="holds something that is not a model"):
-        save(toy, tmp_path / "letters")
+    with pytest.raises(UsageError, match="letters: exists already; choose a new folder"):
+        save(toy, tmp_path / "letters", replaces=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letters", "toy"]
 
 
@@ -135,12 +140,39 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(toy, folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
         with pytest.raises(PiyingError, match="cannot be written") as caught:
-            save(replace(toy, config=replace(TOY, fps=99)), folder)
+            save(replace(toy, config=replace(TOY, fps=99)), folder, replaces=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
     assert (folder / "piying.json").read_text("utf-8") == before
     assert [path.name for path in folder.parent.iterdir()] == ["toy"]
+
+
+def test_saving_asks_for_room_and_writes_large_files(toy, tmp_path, monkeypatch):
+    save(toy, tmp_path / "toy", torch.float32)
+    weights = [path for path in (tmp_path / "toy").rglob("*.safetensors")]
+    assert sorted(path.parent.name for path in weights) == ["text_encoder", "transformer", "vae"]
+    numbers = sum(
+        tensor.numel() for part in (toy.transformer, toy.vae, toy.text) for tensor in part.state_dict().values()
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 4 * numbers - 1))
+    save(toy, tmp_path / "half", torch.bfloat16)
+    with pytest.raises(PiyingError, match=r"more: 0\.0 GB free there, 0\.0 GB are needed; make room"):
+        save(toy, tmp_path / "more", torch.float32)
+
+
+def test_an_empty_folder_that_one_stands_in_takes_a_model(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(toy, Path("."))
+    assert load(tmp_path).config == toy.config
+
+
+def test_the_spacing_of_a_schedule_is_the_samplers_and_not_asked_for(folder):
+    path = folder / "scheduler" / "scheduler_config.json"
+    values = json.loads(path.read_text("utf-8"))
+    assert values["timestep_spacing"] == "trailing"
+    path.write_text(json.dumps(values | {"timestep_spacing": "linspace"}))
+    assert load(folder).config.schedule == TOY.schedule
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -100,6 +100,12 @@ def test_the_next_call_goes_on_where_the_last_one_gave_up(serve, hub):
     assert "model_index.json" not in dict(server.downloads())
 
 
+def test_an_empty_file_is_there_at_once(serve, files):
+    files["LICENSE"] = b""
+    serve()
+    assert (fetch_all() / "LICENSE").read_bytes() == b""
+
+
 def test_a_server_that_cannot_go_on_in_the_middle_begins_anew(serve):
     server = serve()
     server.breaks[LARGE], server.without_range = [1000], True

@@ -212,7 +212,7 @@ def test_the_same_network_twice_is_refused(base, tmp_path):
 def test_the_precision_of_the_member_is_written(base, tmp_path):
     folder = base(COGVIDEOX_2B)
     half = replace(toy_checkpoint(COGVIDEOX_2B), config=replace(toy(COGVIDEOX_2B), precision="float16"))
-    save(half, folder, torch.float32)
+    save(half, folder, torch.float32, replaces=True)
     transformer, _ = theirs(COGVIDEOX_2B)
     save_file(dict(transformer.state_dict()), tmp_path / "x.safetensors")
     convert(loose.open_files([tmp_path / "x.safetensors"], folder), tmp_path / "out")

@@ -69,7 +69,8 @@ def train_nano(
     folder = out / config.name
     checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer, captions.words())
     if ranks.rank() == 0:
-        save(checkpoint, folder, getattr(torch, recipe.stored))
+        stored = getattr(torch, recipe.stored)
+        save(checkpoint, folder, stored, shard_bytes=15 * 2**20, replaces=True)  # files that any git host takes
     ranks.wait()
     return folder
 

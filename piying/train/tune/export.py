@@ -93,6 +93,7 @@ def _whole(tuned: Tuned, folder: Path, probe: Example, wanted: Tensor) -> Export
     else:
         checkpoint = replace(checkpoint, transformer=learned)
     unproven = folder.with_name(f".{folder.name}-unproven")
+    shutil.rmtree(unproven, ignore_errors=True)  # of an export that was killed
     weights.save(checkpoint, unproven, ready.dtype)
     del checkpoint
     try:

@@ -59,7 +59,7 @@ def order(name: str, hub: Hub) -> Order:
     remote = _LOOK_UP[hub](hub_id)
     folder = store.downloads(name)
     made = Order(remote, remote.needed(), folder, store.unfinished(name))
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    store.make(folder.parent)
     free, need = shutil.disk_usage(folder.parent).free, made.size - made.here
     if free < need:
         raise PiyingError(

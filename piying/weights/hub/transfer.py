@@ -52,7 +52,9 @@ def fetch(file: RemoteFile, target: Path, headers: Mapping[str, str], advance: C
     partial = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
     tries = 0
-    while (have := partial.stat().st_size if partial.is_file() else 0) < file.size or not partial.is_file():
+    if not file.size:
+        _append(partial, b"", "ab")  # there is nothing to receive
+    while (have := partial.stat().st_size if partial.is_file() else 0) < file.size:
         try:
             _receive(file, partial, have, headers, advance)
             reason: object = "it ended early"
