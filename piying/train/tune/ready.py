@@ -126,7 +126,7 @@ class Remembered(nn.Module):
 
 
 def check_size(dataset: Dataset, config: ModelConfig, name: str) -> None:
-    """Raises UsageError where even the largest clip was made for a smaller model than this, which is found by `name`."""
+    """Raises UsageError where even the largest clip was made for a smaller model. `name` finds this one."""
     height, width = max((clip.size for clip in dataset.clips), key=math.prod, default=config.size)
     if height * width < _FEWEST * math.prod(config.size):
         raise UsageError(
