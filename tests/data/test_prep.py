@@ -201,6 +201,22 @@ def test_what_was_written_holds_for_clips_that_are_cut_alike(footage, tmp_path):
     assert any(line.startswith(f"{out}/clips-2.csv: the table as it was") for line in run.told)
 
 
+def test_what_was_written_holds_in_a_dataset_of_an_earlier_version(footage, tmp_path):
+    """Its records tell no content and its decisions no place."""
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0002": {"caption": "a red boat"}})
+    for path in (out / ".prep").glob("*.source.json"):
+        old = {name: value for name, value in json.loads(path.read_text("utf-8")).items() if name != "sha256"}
+        path.write_text(json.dumps(old), "utf-8")
+    decided = json.loads((out / ".prep" / "decisions.json").read_text("utf-8"))
+    for entry in decided.values():
+        del entry["place"]
+    (out / ".prep" / "decisions.json").write_text(json.dumps(decided), "utf-8")
+    (out / ".prep" / "settings.json").write_text('{"model": "nano"}')
+    for _ in range(2):
+        assert Run(footage, out).outcome.clips[1].captions == ("a red boat",)
+
+
 def test_captions_in_any_script_hold(footage, tmp_path):
     (footage / "ep1.txt").write_text("다와가 초원 위를 달린다. 카메라가 왼쪽으로 움직인다.", "utf-8")
     (footage / "ep2.en.txt").write_text("鏡頭向左移動，樹葉隨風飄動", "utf-8-sig")
