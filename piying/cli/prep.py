@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 def prep(
     footage: Annotated[Path, typer.Argument(help="A folder of videos and images, or one file.")],
     out: Annotated[Path, typer.Option(help="The dataset folder: a new one, or one to go on with.")],
-    model: Annotated[str, typer.Option(help="The model that is to be trained: a name or a folder.")] = "nano",
-    frames: Annotated[int | None, typer.Option(help="Of a clip at most, e.g. 49; else as the model makes.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model that is to be trained: a name or a folder; else as the dataset is, or nano."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Of a clip at most, e.g. 49; else as the dataset's, or as the model makes.")
+    ] = None,
     captioner: Annotated[
         str | None,
         typer.Option(help="Describes what has no caption: an OpenAI-compatible address, or a vision model's folder."),
@@ -32,8 +37,14 @@ def prep(
     """Cut footage into clips with captions for a training, and lay every decision open."""
     from piying.cli.prompting import opener
     from piying.data import sources
+    from piying.data.prep import made_for
     from piying.data.prep import prep as prepare
+    from piying.errors import PiyingError
 
+    before, length = made_for(out) or ("nano", None)
+    model = model or before
+    if frames is None and model == before:
+        frames = length
     config, reader = known(model)
     opened = None
     if captioner:
@@ -53,7 +64,10 @@ def prep(
         )
     if as_json:
         terminal.answer({"dataset": str(out), **facts(outcome)})
-    else:
+    if not outcome.decisions:
+        why = f", e.g. {outcome.broken[0]}" if outcome.broken else ""
+        raise PiyingError(f"{footage}: no clip was found in {len(found.sources)} files{why}")
+    if not as_json:
         for line in summary(outcome):
             typer.echo(line)
 

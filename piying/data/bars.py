@@ -29,6 +29,11 @@ class Box:
         """Its height and width in a picture of that size, in pixels."""
         return (self.bottom - self.top) * of[0], (self.right - self.left) * of[1]
 
+    @property
+    def area(self) -> float:
+        """Its share of the picture."""
+        return (self.bottom - self.top) * (self.right - self.left)
+
 
 class Bars:
     """Takes pictures of a film and then tells what lies between bars that are black in nearly all of them.

@@ -16,6 +16,7 @@ _ABOUT = 0.5  # seconds to each side
 _FLASH = 2  # pictures: what is as before after so many was no cut
 _DARK = 14  # of 255: pictures that are nothing but dark or one colour part two shots that fade
 _FLAT = 3
+_GAP = 1.1  # seconds without a picture: what comes after it is another shot
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Shots:
         """The first picture of each shot and the first after it; blank pictures at the ends of shots are left out."""
         count, about = len(self._times), self._about()
         steps = np.array([step[0] if step else 0.0 for step in self._steps])
-        edges = [0, *(i for i in range(1, count) if self._is_cut(i, steps, about)), count]
+        gaps = np.diff(self._times, prepend=self._times[0]) > _GAP
+        edges = [0, *(i for i in range(1, count) if gaps[i] or self._is_cut(i, steps, about)), count]
         return [shot for edge in pairwise(edges) for shot in self._lit(*edge)]
 
     def _is_cut(self, i: int, steps: np.ndarray, about: int) -> bool:

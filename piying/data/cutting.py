@@ -1,6 +1,5 @@
 """One file of footage becomes clips: once through it for its cuts and bars, once more for its frames."""
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from piying.data import footage, scores, shapes
 from piying.data.bars import Bars, Box
 from piying.data.dataset import MEDIA
 from piying.data.footage import Footage
-from piying.data.record import Cut, Record, hexadecimal
+from piying.data.record import Cut, Record, digest, hexadecimal
 from piying.data.shapes import Window
 from piying.data.sources import Source
 from piying.errors import PiyingError
@@ -81,6 +80,7 @@ def cut(source: Source, stamp: tuple[int, int], prefix: str, recipe: Recipe, fol
         captions=source.captions,
         faults=tuple(film.faults),
         cuts=tuple(found),
+        sha256=digest(source.path),
     )
 
 
@@ -93,7 +93,7 @@ def _image(path: Path, prefix: str, recipe: Recipe, folder: Path) -> Cut:
     form = picture.shape[:2]
     frames, readable = crop(rgb, box, size)[None], [crop(rgb, box, _readable(box, form))]
     plan, enlarged = Plan(1, Window(0.0, 1), (0,)), size[0] / box.size(form)[0]
-    return _keep(plan, f"{prefix}-0001", frames, readable, enlarged, recipe, folder)
+    return _keep(plan, f"{prefix}-0001", frames, readable, enlarged, 1 - box.area, recipe, folder)
 
 
 def _clips(film: Footage, prefix: str, recipe: Recipe, folder: Path) -> Iterator[Cut]:
@@ -102,7 +102,7 @@ def _clips(film: Footage, prefix: str, recipe: Recipe, folder: Path) -> Iterator
     height, width = inside.size(form)
     size = shapes.nearest(width / height, list(recipe.sizes))
     box = inside.within(size[1] / size[0], shape)
-    reading, enlarged = _readable(box, form), size[0] / box.size(form)[0]
+    reading, enlarged, outside = _readable(box, form), size[0] / box.size(form)[0], 1 - box.area / inside.area
     plans = [plan for number, shot in enumerate(shots, 1) for plan in _plans(times, number, shot, recipe)]
     pictures = enumerate(film.pictures())
     i, picture = next(pictures)
@@ -117,7 +117,7 @@ def _clips(film: Footage, prefix: str, recipe: Recipe, folder: Path) -> Iterator
             if n % max(len(plan.wanted) // _READ, 1) == 0:
                 readable.append(crop(picture.rgb, box, reading))
             frames.append(frame)
-        yield _keep(plan, f"{prefix}-{number:04}", np.stack(frames), readable, enlarged, recipe, folder)
+        yield _keep(plan, f"{prefix}-{number:04}", np.stack(frames), readable, enlarged, outside, recipe, folder)
     for _ in pictures:  # to the end, so that all faults of the file are told
         pass
 
@@ -168,7 +168,14 @@ def _nearest(times: Sequence[float], first: int, end: int, time: float) -> int:
 
 
 def _keep(
-    plan: Plan, name: str, frames: np.ndarray, readable: list[np.ndarray], enlarged: float, recipe: Recipe, folder: Path
+    plan: Plan,
+    name: str,
+    frames: np.ndarray,
+    readable: list[np.ndarray],
+    enlarged: float,
+    outside: float,
+    recipe: Recipe,
+    folder: Path,
 ) -> Cut:
     """Writes the clip and its thumbnail."""
     path = folder / MEDIA / f"{name}{'.mp4' if len(frames) > 1 else '.png'}"
@@ -177,8 +184,6 @@ def _keep(
     else:
         save_image(Image.fromarray(frames[0]), path)
     save_image(_thumbnail(frames), folder / THUMBNAILS / f"{name}.jpg")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     start = plan.window.start
     return Cut(
         id=name,
@@ -189,10 +194,11 @@ def _keep(
         start=round(start, 4),
         end=round(start + len(frames) / recipe.fps if len(frames) > 1 else start, 4),
         enlarged=round(enlarged, 3),
+        outside=round(outside, 3),
         short=plan.short,
         scores=scores.score(frames, readable),
         looks=hexadecimal([scores.look(frame) for frame in frames]),
-        sha256=digest,
+        sha256=digest(path),
     )
 
 

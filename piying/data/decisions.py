@@ -27,6 +27,7 @@ FROZEN = 0.02  # of motion: less than the noise of an encoder
 WRITTEN = 0.3  # of the pictures
 BLURRED = 0.2  # of the usual sharpness of the footage
 ENLARGED = 2.5  # times
+CROPPED = 0.2  # of the picture
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,40 @@ def _reasons(cut: Cut, usual: float) -> list[str]:
         found.append(f"blurred: sharpness {scores.sharpness:.3f}, the footage has {usual:.3f}")
     if cut.enlarged > ENLARGED:
         found.append(f"small: enlarged {cut.enlarged:.1f} times")
+    if cut.outside > CROPPED:
+        found.append(f"cropped: {cut.outside:.0%} of the picture is outside")
     return found
 
 
-def overrule(folder: Path, found: Mapping[str, Decision]) -> dict[str, Decision]:
+def overrule(folder: Path, records: Sequence[Record], found: Mapping[str, Decision]) -> dict[str, Decision]:
     """The decisions with what a person changed in the table since it was written.
 
-    Raises UsageError where the table is broken.
+    A clip is known again by its place in its source, for an id may be another clip once a file was cut anew. Raises
+    UsageError where the table is broken.
     """
-    edited, last = _edited(folder / TABLE), _last(folder)
+    changes = _changes(folder)
     settled = {}
-    for name, decision in found.items():
-        row, before = edited.get(name), last.get(name)
-        if row is None or before is None:
-            settled[name] = decision
-            continue
-        keep = row[0] if row[0] != before["keep"] else decision.keep
-        captions = row[1] if row[1] != tuple(before["captions"]) else decision.captions
-        by_hand = (keep, captions) != (decision.keep, decision.captions)
-        settled[name] = Decision(keep, captions, decision.reasons, by_hand)
+    for record in records:
+        for cut in record.cuts:
+            decision = found[cut.id]
+            changed = changes.get((record.source, cut.start, cut.end), {})
+            if not record.sha256:  # cut by a version that knew clips by their ids alone
+                changed = changed or changes.get(cut.id, {})
+            keep, captions = changed.get("keep", decision.keep), changed.get("captions", decision.captions)
+            by_hand = (keep, captions) != (decision.keep, decision.captions)
+            settled[cut.id] = Decision(keep, captions, decision.reasons, by_hand)
     return settled
+
+
+def aside(folder: Path) -> Path | None:
+    """A copy of the table where a person changed anything in it, else None. Raises as `overrule` and `write_whole`."""
+    if not _changes(folder):
+        return None
+    number = 1
+    while (path := folder / f"clips-{number}.csv").exists():
+        number += 1
+    write_whole(path, "\ufeff" + sidecars.read_text(folder / TABLE)[0])
+    return path
 
 
 def write(
@@ -114,17 +129,30 @@ def write(
             told = "\n".join(decision.reasons), "\n".join(decision.captions), "\n".join(advice[cut.id])
             scores = [getattr(cut.scores, name) for name in measured]
             table.writerow([cut.id, keep, *told, record.source, cut.start, cut.end, cut.frames, size, *scores])
-    last = {name: {"keep": decision.keep, "captions": list(decision.captions)} for name, decision in found.items()}
+    last = {
+        cut.id: {
+            "keep": found[cut.id].keep,
+            "captions": found[cut.id].captions,
+            "place": [record.source, cut.start, cut.end],
+        }
+        for record in records
+        for cut in record.cuts
+    }
     write_whole(folder / TABLE, "\ufeff" + text.getvalue())
     write_whole(folder / _LAST, json.dumps(last, ensure_ascii=False))
 
 
-def forget(folder: Path, names: Sequence[str]) -> None:
-    """Clips that are cut anew are decided anew: an id may now be another clip."""
-    last = _last(folder)
-    write_whole(
-        folder / _LAST, json.dumps({name: last[name] for name in last if name not in names}, ensure_ascii=False)
-    )
+def _changes(folder: Path) -> dict[Any, dict[str, Any]]:
+    """What a person changed in the table, by the clip's place (source, start, end), or its id where none was kept."""
+    edited, last = _edited(folder / TABLE), _last(folder)
+    changes: dict[Any, dict[str, Any]] = {}
+    for name, before in last.items():
+        if name in edited:
+            now = {"keep": edited[name][0], "captions": edited[name][1]}
+            was = {"keep": before["keep"], "captions": tuple(before["captions"])}
+            if changed := {key: value for key, value in now.items() if value != was[key]}:
+                changes[tuple(before["place"]) if "place" in before else name] = changed
+    return changes
 
 
 def _edited(path: Path) -> dict[str, tuple[bool, tuple[str, ...]]]:

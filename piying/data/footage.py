@@ -85,7 +85,7 @@ class Footage:
         stream.thread_type = "AUTO"
         rate = float(stream.average_rate or RATE)
         pixel = stream.sample_aspect_ratio or Fraction(1)
-        start, time, number, broken, interlaced = 0.0, 0.0, 0, 0, 0
+        start, time, number, broken, interlaced, restarts = 0.0, 0.0, 0, 0, 0, 0
         packets, scalers = file.demux(stream), dict[tuple[int, int], VideoReformatter]()
         while True:
             try:
@@ -105,12 +105,16 @@ class Footage:
                         self.faults.append(f"HDR ({TRANSFERS[frame.color_trc]}), toned down for an ordinary screen")
                     if frame.rotation:
                         self.faults.append(f"turned by {frame.rotation} degrees, as the file says")
-                time = max(time, at - start)  # stamps that run back are not believed
+                if time - (at - start) > 1 / rate:  # stamps begin again where files were joined
+                    start, restarts = at - time - 1 / rate, restarts + 1
+                time = max(time, at - start)
                 number += 1
                 interlaced += frame.interlaced_frame
                 yield Picture(time, frame, pixel, scalers)
         if not number:
             raise Unreadable(f"{self.path}: holds no picture that can be decoded; fetch it again")
+        if restarts:
+            self.faults.append(f"time stamps run back {restarts} times: what follows goes on from the picture before")
         self._tell(time + 1 / rate, file.duration, broken, interlaced / number)
 
     def _tell(self, seconds: float, promised: int | None, broken: int, interlaced: float) -> None:

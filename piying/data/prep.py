@@ -1,7 +1,8 @@
 """Footage becomes a dataset folder, and everything that was decided on the way is laid open.
 
 What was cut from a file stays in the folder; a second run decodes only what is new or changed, and then judges,
-captions and lists everything anew. Footage of several folders may come into one dataset, run by run.
+captions and lists everything anew. A clip that was deleted stays out. Footage of several folders may come into one
+dataset, run by run.
 """
 
 import json
@@ -61,25 +62,27 @@ def prep(
     """
     recipe = cutting.recipe(config, frames)
     _make(folder)
-    dataset.write_whole(folder / SETTINGS, json.dumps({"model": model}))
+    dataset.write_whole(folder / SETTINGS, json.dumps({"model": model, "frames": frames}))
     for note in found.notes:
         tell(note)
     known = {entry.source: entry for entry in record.read_all(folder)}
     taken = {entry.prefix for entry in known.values()}
+    discarded = 0
     for number, source in enumerate(found.sources, 1):
-        path = str(source.path.resolve())
-        stat = source.path.stat()
-        stamp, before = (stat.st_size, stat.st_mtime_ns), known.get(path)
-        if before and before.stamp == stamp and before.recipe == recipe.facts() and _whole(folder, before):
-            now = replace(before, captions=source.captions, episode=source.episode)
+        before, stamp = known.get(str(source.path.resolve())), _stamp(source.path)
+        if before and (stamp is None or (before.recipe == recipe.facts() and _same(source.path, stamp, before))):
+            now = replace(before, stamp=stamp or before.stamp, captions=source.captions, episode=source.episode)
             if now != before:
                 record.write(folder, now)
         else:
             prefix = before.prefix if before else _prefix(source.episode, taken)
             taken.add(prefix)
             if before:
+                if not discarded and (aside := decisions.aside(folder)):
+                    tell(f"{aside}: the table as it was; what you wrote in it holds for clips that are cut alike")
+                discarded += 1
                 _discard(folder, before)
-            made = _cut(source, stamp, prefix, recipe, folder)
+            made = _cut(source, stamp or (0, 0), prefix, recipe, folder)
             record.write(folder, made)
             tell(f"{source.path}: " + "; ".join([f"{len(made.cuts)} clips" if made.cuts else "skipped", *made.faults]))
         advance(number)
@@ -105,16 +108,21 @@ def assemble(
     """Judges, captions and lists what was cut. Nothing is decoded for it but clips that are to be described."""
     records, cast = record.read_all(folder), dataset.read_cast(folder)
     gone = [
-        f"{entry.source} is no longer there; its clips stay" for entry in records if not Path(entry.source).exists()
+        f"{entry.source} is no longer there; its clips stay"
+        for entry in records
+        if entry.cuts and not Path(entry.source).exists()
     ]
     cuts = [cut for entry in records for cut in entry.cuts]
     captions = _captions(folder, records)
     found = decisions.judge(records, captions)
-    settled = decisions.overrule(folder, found)
+    settled = decisions.overrule(folder, records, found)
     missing = set(lists.arrange(folder, {cut.file: settled[cut.id].keep for cut in cuts}))
-    for cut in cuts:
-        if cut.file in missing:
-            settled[cut.id] = replace(settled[cut.id], keep=False, reasons=("gone: its file was deleted",))
+    for entry in records:
+        why = f"gone: its file was deleted; to have it again, delete {WORK}/{entry.prefix}.source.json"
+        for cut in entry.cuts:
+            if cut.file in missing:
+                found[cut.id] = replace(found[cut.id], keep=False)  # so that it is kept once it is there again
+                settled[cut.id] = replace(settled[cut.id], keep=False, reasons=(why,))
     if captioner:
         bare = [cut for cut in cuts if settled[cut.id].keep and not settled[cut.id].captions]
         _describe(folder, bare, cast, captioner, tell)
@@ -137,12 +145,22 @@ def assemble(
     return Outcome(tuple(clips), settled, advice, tuple(broken), (*notes, *gone), page)
 
 
-def model_of(folder: Path) -> str:
-    """The name of the model that a folder was made for. Raises UsageError where it is no dataset of ours."""
+def made_for(folder: Path) -> tuple[str, int | None] | None:
+    """The name of the model that a folder was made for, and the length of clips if one was asked for; None where the
+    folder is no dataset of ours."""
     path = folder / SETTINGS
     if not path.is_file():
+        return None
+    settings = json.loads(path.read_text("utf-8"))
+    return settings["model"], settings.get("frames")
+
+
+def model_of(folder: Path) -> str:
+    """The name of the model that a folder was made for. Raises UsageError where it is no dataset of ours."""
+    made = made_for(folder)
+    if made is None:
         raise UsageError(f"{folder}: no dataset; make one with piying prep FOOTAGE --out {folder}")
-    return json.loads(path.read_text("utf-8"))["model"]
+    return made[0]
 
 
 def _make(folder: Path) -> None:
@@ -176,18 +194,25 @@ def _cut(source: Source, stamp: tuple[int, int], prefix: str, recipe: cutting.Re
 
 
 def _discard(folder: Path, before: Record) -> None:
-    """The clips of a file that is cut anew, and what was decided of them."""
-    decisions.forget(folder, [cut.id for cut in before.cuts])
+    """The clips of a file that is cut anew."""
     for cut in before.cuts:
         for path in (folder / MEDIA / cut.file, folder / lists.DROPPED / cut.file):
             path.unlink(missing_ok=True)
         (folder / cutting.THUMBNAILS / f"{cut.id}.jpg").unlink(missing_ok=True)
 
 
-def _whole(folder: Path, entry: Record) -> bool:
-    """Whether all clips of a file are still there."""
-    places = (folder / MEDIA, folder / lists.DROPPED)
-    return all(any((place / cut.file).is_file() for place in places) for cut in entry.cuts)
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Bytes, and nanoseconds of the last change; None where a link or a list leads nowhere."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _same(path: Path, stamp: tuple[int, int], before: Record) -> bool:
+    """Whether a file is what was cut; one that was only copied or touched is."""
+    return stamp == before.stamp or (stamp[0] == before.stamp[0] and record.digest(path) == before.sha256)
 
 
 def _prefix(episode: str, taken: set[str]) -> str:

@@ -1,5 +1,6 @@
 """What was cut from each file of footage, kept in the dataset folder, so that no file is decoded twice."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ class Cut:
     scores: Scores
     looks: tuple[str, ...]  # of each frame, in hexadecimal
     sha256: str
+    outside: float = 0.0  # the share of the picture that was cut away for the shape, bars not counted
 
     def bits(self) -> np.ndarray:
         """The looks as bool [F 256]."""
@@ -50,6 +52,13 @@ class Record:
     captions: tuple[Caption, ...]
     faults: tuple[str, ...]
     cuts: tuple[Cut, ...]  # none where the file cannot be read
+    sha256: str = ""  # of the file; empty where it cannot be read, or was cut by a version that did not keep it
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hexadecimal(looks: Sequence[np.ndarray]) -> tuple[str, ...]:

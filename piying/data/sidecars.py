@@ -1,10 +1,12 @@
 """Captions in text files beside the media, in whatever encoding they were saved.
 
 A text is one caption of the whole file, unless each of its lines begins with a stretch of time, such as
-0:03.5 - 0:09 DaWa runs: then each line is a caption of what is shown then.
+0:03.5 - 0:09 DaWa runs: then each line is a caption of what is shown then. A single line needs a colon, a point or -->
+in its times: "3-5 children run" is no stretch.
 """
 
 import codecs
+import mimetypes
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_NONE = "neither UTF-8, UTF-16 nor GB18030; save it as UTF-8"
+_WRITTEN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")  # kana, Chinese characters, Hangul
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,21 @@ def read_text(path: Path) -> tuple[str, str]:
         content = path.read_bytes()
     except OSError as error:
         raise PiyingError(f"{path}: {error.strerror}") from None
-    for mark, encoding in _MARKS:
-        if content.startswith(mark):
-            return _decoded(path, content, [encoding])
-    if b"\0" not in content:
+    marked = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), None)
+    sure = marked or ("utf-8" if b"\0" not in content else None)
+    if sure:
         try:
-            return content.decode("utf-8"), "utf-8"
+            return content.decode(sure), sure
         except UnicodeDecodeError:
-            return _decoded(path, content, ["gb18030", "utf-16-le", "utf-16-be"])
-    return _decoded(path, content, ["utf-16-le", "utf-16-be"])
+            if marked:
+                raise PiyingError(f"{path}: {_NONE}") from None
+    return _guessed(path, content, ["gb18030", "utf-16-le", "utf-16-be"] if sure else ["utf-16-le", "utf-16-be"])
 
 
 def captions_in(text: str) -> list[Caption]:
     lines = [line for line in text.splitlines() if line.strip()]
     timed = [_TIMED.fullmatch(line) for line in lines]
-    if lines and all(timed):
+    if lines and all(timed) and (len(lines) > 1 or _is_exact(timed[0])):
         return [
             Caption(" ".join(found[7].split()), _seconds(*found.group(1, 2, 3)), _seconds(*found.group(4, 5, 6)))
             for found in timed
@@ -63,15 +67,20 @@ def captions_in(text: str) -> list[Caption]:
 
 
 def beside(media: Path) -> list[Path]:
-    """The text files of a file x.mp4: x.txt, x.caption, x.mp4.txt, x.zh.txt; for videos/x.mp4 also labels/x.txt."""
+    """The text files of a file x.mp4: x.txt, x.caption, x.mp4.txt, x.zh.txt; for videos/x.mp4 also labels/x.txt.
+
+    Where there is an x.zh.mp4 too, x.zh.txt is that one's alone.
+    """
     stem = re.escape(media.stem)
     name = re.compile(rf"(?:{stem}|{re.escape(media.name)}|{stem}\.[A-Za-z-]{{2,8}})\.txt|{stem}\.caption")
-    found = sorted(path for path in media.parent.iterdir() if name.fullmatch(path.name) and path.is_file())
+    files = [path for path in media.parent.iterdir() if path.is_file()]
+    others = {path.stem for path in files if path.suffix == media.suffix or _is_medium(path)} - {media.stem}
+    found = sorted(path for path in files if name.fullmatch(path.name) and path.stem not in others)
     label = media.parent.parent / "labels" / f"{media.stem}.txt"
     return [*found, *([label] if media.parent.name == "videos" and label.is_file() else [])]
 
 
-def _decoded(path: Path, content: bytes, encodings: list[str]) -> tuple[str, str]:
+def _guessed(path: Path, content: bytes, encodings: list[str]) -> tuple[str, str]:
     """In the encoding that makes the most usual text of it."""
     tries: list[tuple[float, int, str, str]] = []
     for encoding in encodings:
@@ -81,16 +90,26 @@ def _decoded(path: Path, content: bytes, encodings: list[str]) -> tuple[str, str
             continue
         tries.append((_usual(text), -len(tries), text, encoding))
     if not tries or max(tries)[0] < 0.7:
-        raise PiyingError(f"{path}: neither UTF-8, UTF-16 nor GB18030; save it as UTF-8")
+        raise PiyingError(f"{path}: {_NONE}")
     _, _, text, encoding = max(tries)
     return text, encoding
 
 
 def _usual(text: str) -> float:
-    """The share of characters that texts in English and Chinese are made of."""
-    kept = text.encode("gb2312", "ignore").decode("gb2312")
+    """The share of characters that texts are made of; those outside everyday English or Chinese count a bit less."""
+    everyday = text.encode("gb2312", "ignore").decode("gb2312")
     controls = sum(c < " " and c not in "\r\n\t" for c in text)
-    return (len(kept) - controls) / max(len(text), 1)
+    written = len(_WRITTEN.findall(text)) - len(_WRITTEN.findall(everyday))
+    return (len(everyday) + 0.8 * written - controls) / max(len(text), 1)
+
+
+def _is_medium(path: Path) -> bool:
+    return (mimetypes.guess_type(path.name)[0] or "").startswith(("video/", "image/"))
+
+
+def _is_exact(line: re.Match[str] | None) -> bool:
+    """Whether the times of a line can be nothing but times."""
+    return line is not None and (any(line.group(2, 5)) or "." in line[3] + line[6] or "-->" in line[0][: line.start(7)])
 
 
 def _seconds(hours: str | None, minutes: str | None, seconds: str) -> float:

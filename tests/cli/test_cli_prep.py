@@ -91,6 +91,23 @@ def test_a_published_model_needs_not_be_there_to_prepare_for_it(piying, tmp_path
     assert piying("prep", "x.png", "--out", "other", "--model", "nobody").code == 3
 
 
+def test_the_same_command_goes_on_for_the_same_model_and_length(piying, footage, tmp_path):
+    assert piying("prep", footage, "--out", "ds", "--model", "cogvideox-2b", "--frames", 17).code == 0
+    before = (tmp_path / "ds" / "clips.csv").read_text("utf-8-sig")
+    assert ",17,464x752," in before
+    assert piying("prep", footage, "--out", "ds").code == 0
+    assert (tmp_path / "ds" / "clips.csv").read_text("utf-8-sig") == before
+    assert piying("prep", footage, "--out", "ds", "--model", "nano").code == 0
+    assert "464x752" not in (tmp_path / "ds" / "clips.csv").read_text("utf-8-sig")
+
+
+def test_footage_without_a_clip_ends_in_one_line(piying, tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"nothing")
+    made = piying("prep", "x.mp4", "--out", "ds")
+    assert made.code == 1 and made.out == ""
+    assert made.err.splitlines()[-1].startswith("piying: x.mp4: no clip was found in 1 files, e.g. x.mp4: not a video")
+
+
 def test_the_captioner_is_asked_when_it_is_named_and_not_before(piying, footage, tmp_path, server, monkeypatch):
     monkeypatch.setenv("PIYING_ENDPOINT", server.address)
     for text in (tmp_path / "footage").glob("*.txt"):

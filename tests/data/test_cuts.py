@@ -58,6 +58,13 @@ def test_a_fade_through_black_parts_two_shots_and_belongs_to_neither():
     assert 38 <= first_end <= 43 and 47 <= second <= 52
 
 
+def test_a_gap_in_the_time_stamps_is_a_cut():
+    seen = Shots()
+    for i, frame in enumerate(shot(1, 40)):
+        seen.see(i / 16 + 120 * (i >= 20), np.asarray(Image.fromarray(frame).resize(LOOK[::-1])))
+    assert seen.shots() == [(0, 20), (20, 40)]
+
+
 def test_a_film_that_is_black_is_one_shot():
     assert shots(np.zeros((20, 48, 64, 3), np.uint8)) == [(0, 20)]
 

@@ -35,6 +35,14 @@ def test_times_are_those_of_the_file_where_its_rate_varies(tmp_path):
     assert np.allclose(seen(film(tmp_path / "a.mkv", shot(1, 5), times=stamps))[1], np.array(stamps) / 1000)
 
 
+def test_stamps_that_begin_again_go_on_from_the_picture_before(tmp_path):
+    parts = [film(tmp_path / f"{n}.ts", shot(n, 16)).read_bytes() for n in (1, 2, 3)]
+    (tmp_path / "a.ts").write_bytes(b"".join(parts))
+    found, times, faults = seen(tmp_path / "a.ts")
+    assert len(found) > 40 and np.diff(times).min() > 0.05 and times[-1] < 3.2
+    assert faults[0] == "time stamps run back 2 times: what follows goes on from the picture before"
+
+
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_pictures_are_turned_upright(tmp_path, turn):
     frames = shot(1, 2)

@@ -161,10 +161,80 @@ def test_another_length_cuts_and_decides_anew(footage, tmp_path):
     assert files == set(run.outcome.decisions)
 
 
-def test_a_clip_that_was_deleted_is_cut_again(footage, tmp_path):
-    first = Run(footage, out := tmp_path / "ds")
+def test_a_clip_that_was_deleted_stays_out_and_what_was_written_stays(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0003": {"caption": "a red boat"}})
     (out / "media" / "ep1-0002.mp4").unlink()
-    assert Run(footage, out).outcome.clips == first.outcome.clips and (out / "media" / "ep1-0002.mp4").is_file()
+    for _ in range(2):
+        run = Run(footage, out)
+        assert run.dropped["ep1-0002"] == ["gone"] and run.outcome.clips[1].captions == ("a red boat",)
+    assert "delete .prep/ep1.source.json" in run.outcome.decisions["ep1-0002"].reasons[0]
+    (out / ".prep" / "ep1.source.json").unlink()
+    run = Run(footage, out)
+    assert "ep1-0002" in run.kept and run.outcome.clips[2].captions == ("a red boat",)
+
+
+def test_a_file_that_was_only_touched_is_not_cut_again(footage, tmp_path, monkeypatch):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0002": {"keep": "no", "caption": "a red boat"}})
+    os.utime(footage / "ep1.mkv", (1, 1))
+    monkeypatch.setattr(cutting, "cut", None)
+    run = Run(footage, out)
+    assert "ep1-0002" not in run.kept and run.outcome.decisions["ep1-0002"].captions == ("a red boat",)
+
+
+def test_what_was_written_holds_for_clips_that_are_cut_alike(footage, tmp_path):
+    """Of both films the end is another; what comes first is cut as before."""
+    first = Run(footage, out := tmp_path / "ds", frames=9)
+    starts = {clip.id: clip.start for clip in first.outcome.clips}
+    change = {"ep1-0001": {"keep": "no"}, "ep1-0002": {"caption": "a red boat"}, "ep2-0002": {"caption": "no more"}}
+    edit(out, change)
+    film(footage / "ep2.mkv", shot(5, 20))
+    run = Run(footage, out, frames=9)
+    assert run.outcome.decisions["ep1-0002"].captions == ("a red boat",) and "ep1-0001" not in run.kept
+    film(footage / "ep1.mkv", np.concatenate([shot(1, 34), shot(3, 40)]))
+    run = Run(footage, out, frames=9)
+    captions = {clip.start: clip.captions for clip in run.outcome.clips if clip.episode == "ep1"}
+    assert captions[starts["ep1-0002"]] == ("a red boat",) and starts["ep1-0001"] not in captions
+    assert not any("no more" in row["caption"] for row in table(out))
+    assert "no more" in (out / "clips-1.csv").read_text("utf-8-sig")
+    assert any(line.startswith(f"{out}/clips-2.csv: the table as it was") for line in run.told)
+
+
+def test_what_was_written_holds_in_a_dataset_of_an_earlier_version(footage, tmp_path):
+    """Its records tell no content and its decisions no place."""
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0002": {"caption": "a red boat"}})
+    for path in (out / ".prep").glob("*.source.json"):
+        old = {name: value for name, value in json.loads(path.read_text("utf-8")).items() if name != "sha256"}
+        path.write_text(json.dumps(old), "utf-8")
+    decided = json.loads((out / ".prep" / "decisions.json").read_text("utf-8"))
+    for entry in decided.values():
+        del entry["place"]
+    (out / ".prep" / "decisions.json").write_text(json.dumps(decided), "utf-8")
+    (out / ".prep" / "settings.json").write_text('{"model": "nano"}')
+    for _ in range(2):
+        assert Run(footage, out).outcome.clips[1].captions == ("a red boat",)
+
+
+def test_captions_in_any_script_hold(footage, tmp_path):
+    (footage / "ep1.txt").write_text("다와가 초원 위를 달린다. 카메라가 왼쪽으로 움직인다.", "utf-8")
+    (footage / "ep2.en.txt").write_text("鏡頭向左移動，樹葉隨風飄動", "utf-8-sig")
+    first = Run(footage, out := tmp_path / "ds")
+    assert Run(footage, out).outcome.clips == first.outcome.clips
+    assert first.outcome.clips[-1].captions[0].startswith("鏡頭")
+
+
+def test_a_link_that_leads_nowhere_is_a_fault_of_its_own(footage, tmp_path):
+    (footage / "lost.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    run = Run(footage, out := tmp_path / "ds")
+    assert len(run.kept) == 6 and [line for line in run.outcome.broken if "no such file" in line]
+    (tmp_path / "nowhere.mp4").write_bytes((footage / "ep1.mkv").read_bytes())
+    assert Run(footage, out).outcome.broken == ()
+    (tmp_path / "nowhere.mp4").unlink()
+    run = Run(footage, out)
+    assert len([name for name in run.outcome.decisions if name.startswith("nowhere")]) == 6
+    assert run.outcome.notes[-1] == f"{tmp_path}/nowhere.mp4 is no longer there; its clips stay"
 
 
 def test_decisions_in_the_table_hold_and_may_be_taken_back(footage, tmp_path):
@@ -246,7 +316,7 @@ def test_letterbox_portrait_and_still_pictures(tmp_path):
     folder.mkdir()
     framed = np.pad(shot(1, 34), ((0, 0), (12, 12), (0, 0), (0, 0)))
     film(folder / "letterbox.mkv", framed)
-    film(folder / "portrait.mkv", shot(2, 34, size=(112, 64)))
+    film(folder / "portrait.mkv", shot(2, 34, size=(96, 64)))
     Image.fromarray(shot(3, 1, size=(96, 128))[0]).save(folder / "picture.png")
     run = Run(folder, out := tmp_path / "ds")
     letterbox, picture, portrait = sorted(run.outcome.clips, key=lambda clip: clip.id)
@@ -267,8 +337,9 @@ def test_letterbox_portrait_and_still_pictures(tmp_path):
         (shot(1, 1).repeat(34, 0), "frozen"),
         (np.stack([scaled(frame, (18, 24)) for frame in shot(1, 34)]), "small"),
         (shot(1, 3), "short"),
+        (shot(1, 34, size=(48, 200), step=4), "cropped"),
     ],
-    ids=["blank", "frozen", "small", "short"],
+    ids=["blank", "frozen", "small", "short", "cropped"],
 )
 def test_what_speaks_against_a_clip_is_told(tmp_path, frames, reason):
     folder = tmp_path / "footage"

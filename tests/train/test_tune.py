@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,30 @@ def test_clips_that_the_model_cannot_take_are_named_and_left_out(dataset, tiny, 
     _, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
     assert "clip-0: left out, 5 frames, this model takes 8n+1" in heard
     assert "clip-1: left out, 32x40 pixels, this model takes multiples of 16 and 16" in heard
+
+
+def test_clips_made_for_a_smaller_model_are_refused_before_a_run_begins(dataset, tiny, recipe, tmp_path):
+    lines = (dataset / "clips.jsonl").read_text()
+    (dataset / "clips.jsonl").write_text(lines.replace("[32, 48]", "[16, 32]"))
+    with pytest.raises(UsageError, match=r"clips of 16x32 are too small for tiny, which makes 32x48; .*--model "):
+        run(dataset, tiny, recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (dataset / "clips.jsonl").write_text(lines.replace("[32, 48]", "[16, 32]", 1))
+    _, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    assert "clip-0: left out, 16x32 pixels, this model makes 32x48" in heard
+
+
+def test_captions_that_the_model_does_not_read_whole_are_counted(dataset, tiny, recipe, tmp_path):
+    model = shutil.copytree(tiny, tmp_path / "tiny")
+    facts = json.loads((model / "piying.json").read_text("utf-8"))
+    facts["words"] = None  # as of a published model, whose tokenizer alone tells what it reads
+    (model / "piying.json").write_text(json.dumps(facts), "utf-8")
+    lines = (dataset / "clips.jsonl").read_text()
+    (dataset / "clips.jsonl").write_text(lines.replace('"a red boat"', f'"{"a red boat " * 5}"', 2))
+    _, heard, _ = run(dataset, model, recipe, tmp_path / "run", minutes=0)
+    cut, strange = [line for line in heard if " captions " in line]
+    assert cut.startswith("2 of 15 captions are cut: tiny reads 8 tokens") and 'e.g. "a red boat a red' in cut
+    assert "captions hold what tiny cannot read, e.g. " in strange
 
 
 def test_a_recipe_is_checked(recipe):

@@ -1,7 +1,8 @@
 """What a fine-tuning begins with: the dataset as latents and text states, and the parts of the model by need."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TypeVar, cast
@@ -20,6 +21,7 @@ from piying.models.transformer import Transformer
 from piying.models.vae import VAE
 from piying.parallel import ranks
 from piying.prompts.aliases import substitute
+from piying.prompts.reader import Reader, read
 from piying.train.hooks import Event, Listener
 from piying.train.seeds import draw_at
 from piying.train.stage import Run
@@ -31,6 +33,7 @@ from piying.weights.source import Source
 
 NAME = "train"  # of the stage, its log and its checkpoints
 MOST_HELD_OUT = 16  # clips
+_FEWEST = 0.5  # of the pixels that the model makes: a smaller clip was made for another model
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -95,6 +98,8 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
         ids = {"learned": [one.clip.id for one in learned], "held_out": [one.clip.id for one in held_out]}
         write_whole(run.out / "clips.json", json.dumps(ids, indent=1, ensure_ascii=False))
     prompts = [substitute(prompt, dataset.aliases) for prompt in tuning.prompts]
+    reader = Reader(config.name, tokenizer.encode, config.transformer.text_tokens, source.words)
+    _tell_of_captions([caption for one in shown for caption in one.captions], reader, tell)
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
     if ranks.rank() == 0:
         text.states(["", *captions, *prompts], device)
@@ -120,6 +125,16 @@ class Remembered(nn.Module):
         return torch.stack([self.states[tuple(row)] for row in tokens.tolist()]).to(tokens.device)
 
 
+def check_size(dataset: Dataset, config: ModelConfig, name: str) -> None:
+    """Raises UsageError where even the largest clip was made for a smaller model. `name` finds this one."""
+    height, width = max((clip.size for clip in dataset.clips), key=math.prod, default=config.size)
+    if height * width < _FEWEST * math.prod(config.size):
+        raise UsageError(
+            f"{dataset.folder}: its clips of {height}x{width} are too small for {config.name}, which makes"
+            f" {config.size[0]}x{config.size[1]}; make them with piying prep FOOTAGE --model {name}"
+        )
+
+
 def _usable(dataset: Dataset, config: ModelConfig, listen: Listener) -> list[Clip]:
     """The clips that the model can take; the others are named. Raises UsageError where none is left."""
     time, height, width = config.transformer.patch
@@ -130,11 +145,28 @@ def _usable(dataset: Dataset, config: ModelConfig, listen: Listener) -> list[Cli
         elif clip.size[0] % (8 * height) or clip.size[1] % (8 * width):
             wanted = f"multiples of {8 * height} and {8 * width}"
             listen(note(f"{clip.id}: left out, {clip.size[0]}x{clip.size[1]} pixels, this model takes {wanted}"))
+        elif math.prod(clip.size) < _FEWEST * math.prod(config.size):
+            made = f"this model makes {config.size[0]}x{config.size[1]}"
+            listen(note(f"{clip.id}: left out, {clip.size[0]}x{clip.size[1]} pixels, {made}"))
         else:
             clips.append(clip)
     if not clips:
         raise UsageError(f"{dataset.folder}: no clip that {config.name} can take; make them with piying prep")
     return clips
+
+
+def _tell_of_captions(captions: Sequence[str], reader: Reader, tell: Callable[[str], None]) -> None:
+    """How many captions the model does not read whole, and an example of each kind."""
+    readings = [(caption, read(caption, reader)) for caption in captions]
+    cut = [(caption, f"{one.tokens} tokens") for caption, one in readings if one.cut]
+    strange = [(caption, " ".join(one.unreadable)) for caption, one in readings if one.unreadable]
+    for found, fault in (
+        (cut, f"are cut: {reader.name} reads {reader.limit} tokens"),
+        (strange, f"hold what {reader.name} cannot read"),
+    ):
+        if found:
+            caption, what = found[0]
+            tell(f'{len(found)} of {len(captions)} captions {fault}, e.g. "{caption:.40}" ({what:.40})')
 
 
 def _split(shown: list[Shown], tuning: Tuning, listen: Listener) -> tuple[list[Shown], list[Shown]]:

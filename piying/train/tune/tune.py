@@ -30,7 +30,7 @@ from piying.train.tune.cache import mark_of
 from piying.train.tune.frozen import stream
 from piying.train.tune.lesson import lesson, measure
 from piying.train.tune.previews import show
-from piying.train.tune.ready import NAME, Ready, Tuned, load, note, prepare
+from piying.train.tune.ready import NAME, Ready, Tuned, check_size, load, note, prepare
 from piying.train.tune.recompute import recomputed
 from piying.train.tune.savings import GIB, Savings
 from piying.train.tune.trial import attempt
@@ -59,7 +59,7 @@ def tune(
     started train together.
 
     Raises UsageError where `out` holds a training and `resume` was not asked for, or one of another recipe, dataset or
-    model; OutOfMemory where no way fits.
+    model, or where the clips are too small for the model; OutOfMemory where no way fits.
     """
     device = torch.device(device)
     if device.type == "cuda":
@@ -71,6 +71,7 @@ def tune(
     source = open_source(store.find(model))
     source.check()
     dataset = datasets.read(folder)
+    check_size(dataset, source.config, model)
     if ranks.rank() == 0:
         _open(out, tuning, source, dataset, resume)
     ranks.wait()
