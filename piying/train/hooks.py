@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from piying.checks import memory_or
 from piying.errors import PiyingError
 from piying.parallel import ranks
 from piying.train import checkpoint
@@ -95,14 +96,19 @@ def validate(
 
 
 def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], None], listen: Listener) -> Hook:
-    """Pictures of what the average weights can do."""
+    """Pictures of what the average weights can do. One that cannot be made is named, and the run goes on."""
 
     def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
             path = folder / f"{stage}-{state.step:08d}.png"
-            path.parent.mkdir(exist_ok=True)
-            picture(state.average, path)
-            listen(Event(stage, state.step, state.steps, path=path))
+            said = ""
+            try:
+                path.parent.mkdir(exist_ok=True)
+                with memory_or("does not fit into memory beside the training"):
+                    picture(state.average, path)
+            except (PiyingError, OSError) as error:
+                said = f"{path}: not made, {error}"
+            listen(Event(stage, state.step, state.steps, path=path, note=said))
 
     return hook
 

@@ -29,12 +29,12 @@ from piying.train.tune.board import board
 from piying.train.tune.cache import mark_of
 from piying.train.tune.frozen import stream
 from piying.train.tune.lesson import lesson, measure
-from piying.train.tune.previews import show
+from piying.train.tune.previews import addressed, show
 from piying.train.tune.ready import NAME, Ready, Tuned, load, note, prepare
 from piying.train.tune.recompute import recomputed
 from piying.train.tune.savings import GIB, Savings
 from piying.train.tune.trial import attempt
-from piying.train.tune.tuning import Tuning
+from piying.train.tune.tuning import LOOKING_ON, Tuning
 from piying.weights import store
 from piying.weights.checkpoint import open_source
 from piying.weights.source import Source
@@ -71,6 +71,7 @@ def tune(
     source = open_source(store.find(model))
     source.check()
     dataset = datasets.read(folder)
+    tuning = replace(tuning, prompts=addressed(tuning.prompts, dataset.cast))
     if ranks.rank() == 0:
         _open(out, tuning, source, dataset, resume)
     ranks.wait()
@@ -245,7 +246,7 @@ def _trained(ready: Ready, tuning: Tuning) -> int:
 
 
 def _open(out: Path, tuning: Tuning, source: Source, dataset: Dataset, resume: bool) -> None:
-    """Marks `out` with all that decides the result."""
+    """Marks `out` with all that decides the result, and with what only looks on."""
     shown = hashlib.sha256(
         json.dumps([[asdict(clip) for clip in dataset.clips], [asdict(one) for one in dataset.cast]]).encode()
     )
@@ -261,7 +262,8 @@ def _open(out: Path, tuning: Tuning, source: Source, dataset: Dataset, resume: b
         before = json.loads(mark.read_text("utf-8"))
         now = json.loads(text)
         for part in says:
-            if {**before[part], "folder": None} != {**now[part], "folder": None}:
+            free = dict.fromkeys(("folder", *LOOKING_ON))
+            if before[part] | free != now[part] | free:
                 raise UsageError(f"out={out}: was trained with another {part}; use that one or choose another folder")
     elif resume:
         raise UsageError(f"out={out}: holds no training to go on with; leave out --resume")
