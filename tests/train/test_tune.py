@@ -210,6 +210,7 @@ def test_nobody_of_the_cast_is_held_out_whole(dataset, tiny, recipe, tmp_path):
         _, heard, _ = run(dataset, tiny, recipe, out, "held_out=0.9", f"seed={seed}", "preserve=0", minutes=0)
         split = json.loads((out / "clips.json").read_text())
         learned = [line for line in kept if line["id"] in split["learned"]]
+        assert split["sha256"] == {line["id"]: line["sha256"] for line in kept}
         assert {name for line in learned for name in line["names"]} == {"boat", "mia", "ann"}
         assert len(split["held_out"]) == len(kept) - 3
         assert "episode-1: is the last episode with Mia, so that at most single clips of it are held out" in heard

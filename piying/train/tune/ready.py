@@ -92,8 +92,12 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
         raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
     learned, held_out = _split(shown, dataset.cast, tuning, run.listen)
     if ranks.rank() == 0:
-        ids = {"learned": [one.clip.id for one in learned], "held_out": [one.clip.id for one in held_out]}
-        write_whole(run.out / "clips.json", json.dumps(ids, indent=1, ensure_ascii=False))
+        says = {
+            "learned": [one.clip.id for one in learned],
+            "held_out": [one.clip.id for one in held_out],
+            "sha256": {one.clip.id: one.clip.sha256 for one in shown},
+        }
+        write_whole(run.out / "clips.json", json.dumps(says, indent=1, ensure_ascii=False))
     prompts = [substitute(prompt, dataset.aliases) for prompt in tuning.prompts]
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
     if ranks.rank() == 0:
