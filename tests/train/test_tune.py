@@ -217,6 +217,22 @@ def test_nobody_of_the_cast_is_held_out_whole(dataset, tiny, recipe, tmp_path):
         assert "Ghost: no learned clip names them, so that they are not learned; run piying cast" in heard
 
 
+def test_prior_clips_alone_are_refused(dataset, tiny, recipe, tmp_path):
+    lines = [json.loads(line) | {"names": []} for line in (dataset / "clips.jsonl").read_text().splitlines()]
+    (dataset / "clips.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(UsageError, match=r"prior=0.2: no clip names anyone of the cast; run piying cast, or set prior"):
+        run(dataset, tiny, recipe, tmp_path / "run", "prior=0.2")
+
+
+def test_a_log_whose_last_line_was_cut_off_is_gone_on_with(dataset, tiny, recipe, tmp_path, log):
+    run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    with (tmp_path / "run" / "train.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", resume=True)
+    assert [line["step"] for line in log(tmp_path / "run") if "v" in line] == [1, 2, 3, 4]
+    export(tuned, read, tmp_path / "run", whole=False)
+
+
 def test_gradients_that_are_not_finite_are_skipped_counted_and_rolled_back_from(
     dataset, tiny, recipe, tmp_path, monkeypatch
 ):

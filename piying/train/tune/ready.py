@@ -91,6 +91,8 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     if not shown:
         raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
     learned, held_out = _split(shown, dataset.cast, tuning, run.listen)
+    if tuning.prior and not _names(learned):
+        raise UsageError(f"prior={tuning.prior}: no clip names anyone of the cast; run piying cast, or set prior=0")
     if ranks.rank() == 0:
         says = {
             "learned": [one.clip.id for one in learned],

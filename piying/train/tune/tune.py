@@ -71,12 +71,15 @@ def tune(
     source = open_source(store.find(model))
     source.check()
     dataset = datasets.read(folder)
-    tuning = replace(tuning, prompts=addressed(tuning.prompts, dataset.cast))
+    asked, count = tuning.batch, ranks.count()
+    tuning = replace(tuning, prompts=addressed(tuning.prompts, dataset.cast), batch=-(-asked // count) * count)
     if ranks.rank() == 0:
         _open(out, tuning, source, dataset, resume)
     ranks.wait()
     step = max((checkpoint.step_of(path) for path in (out / NAME).glob("**/step-*")), default=0)
     listen = silent if ranks.rank() else board(out / "board", step, listen)
+    if tuning.batch != asked:
+        listen(note(f"batch={asked}: is {tuning.batch} here, so that each of {count} processes has as many samples"))
     run = Run(tuning, out, device, Clock(minutes), listen)
     ready = prepare(source, model, dataset, run, memory)
     return _train(ready, run, memory)

@@ -26,7 +26,7 @@ class Tuning:
     alpha: float = 64.0
     targets: tuple[str, ...] = ATTENTION  # ends of the names of layers that are adapted
     steps: int = 2000
-    batch: int = 1  # of all ranks together
+    batch: int = 1  # of all ranks together; rounded up to a multiple of them
     optimizer: OptimizerRecipe = _GENTLE
     frames: tuple[int, ...] = ()  # lengths in pixels, one drawn a step; none: clips as long as they are
     log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
