@@ -45,14 +45,14 @@ def show(tuned: Tuned, tuning: Tuning, path: Path) -> None:
         transformer = learned
     if not tuning.prompts:
         return
-    shown = Checkpoint(
-        ready.config,
-        transformer,
-        ready.vae.to(ready.examples.device),
-        cast(TextEncoder, ready.text),
-        ready.tokenizer,
-    )
     try:
+        shown = Checkpoint(
+            ready.config,
+            transformer,
+            ready.vae.to(ready.examples.device),
+            cast(TextEncoder, ready.text),
+            ready.tokenizer,
+        )
         _make(Model(shown, ready.name), tuned, tuning.prompts, uses, path)
     finally:
         ready.vae.to("cpu")
