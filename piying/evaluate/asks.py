@@ -5,8 +5,10 @@ what was held out, and scenes that hardly any footage has. More of them begin wi
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from piying.data.dataset import Dataset, Member
@@ -62,6 +64,7 @@ class Ask:
     written: Written
     told: Mapping[str, str] = field(default_factory=dict)  # every fact, where they are known
     drawn: Scene | None = None
+    first: Path | None = None  # the picture that the video begins with
 
     @property
     def scene(self) -> Scene:
@@ -100,26 +103,32 @@ def theatre(dataset: Dataset, count: int, key: str = "report") -> dict[Kind, lis
     return {kind: asks[:count] for kind, asks in asked.items()}
 
 
-def footage(dataset: Dataset, held_out: Sequence[str], count: int) -> dict[Kind, list[Ask]]:
+def footage(dataset: Dataset, held_out: Sequence[str], count: int, among: Collection[str]) -> dict[Kind, list[Ask]]:
     """So many prompts with a name and without: captions of the clips `held_out` (ids), then situations.
 
-    Raises UsageError where there is neither a cast nor a caption.
+    Of the cast those `among` (ids) are asked for, in turn with the token and, where they have one, an alias. Raises
+    UsageError where there is neither such a member nor a caption.
     """
     captions = list(dict.fromkeys(c for clip in dataset.clips if clip.id in held_out for c in clip.captions[:1]))
     tokens = {word: member.id for member in dataset.cast for word in (member.token, *member.aliases)}
     said = [(caption, tuple(named(caption, tokens))) for caption in captions]
-    if not dataset.cast and not captions:
+    cast = [member for member in dataset.cast if member.id in among]
+    if dataset.cast and not cast:
+        raise UsageError(f"{dataset.folder}: nobody of the cast can be judged; give a --reference with piying cast")
+    if not cast and not captions:
         raise UsageError(f"{dataset.folder}: neither a cast nor a caption of a held-out clip, so nothing can be asked")
-    with_names = [(caption, names) for caption, names in said if names]
-    if dataset.cast:
+    with_names = [(caption, names) for caption, names in said if names and set(names) <= set(among)]
+    if cast:
         for i in range(count):
-            member = dataset.cast[i % len(dataset.cast)]
+            member = cast[i % len(cast)]
             with_names.append((SITUATIONS[i % len(SITUATIONS)].format(member.token), (member.id,)))
     else:
         with_names = said
+    aliased, turns = {member.id for member in cast if member.aliases}, Counter[tuple[str, ...]]()
     asked: dict[Kind, list[Ask]] = {"named": [], "plain": []}
-    for i, (caption, names) in enumerate(with_names[:count]):
-        written: Written = "alias" if i % 2 and dataset.cast else "token"
+    for caption, names in with_names[:count]:
+        written: Written = "alias" if turns[names] % 2 and aliased.issuperset(names) else "token"
+        turns[names] += 1
         prompt = _written(dataset, caption, written)
         asked["named"].append(Ask(prompt, "pair" if len(names) > 1 else "named", names, written))
         asked["plain"].append(Ask(_unnamed(dataset, caption), "plain", (), "token"))

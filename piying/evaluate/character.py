@@ -4,6 +4,7 @@ Prompts with the names and without, some seeds each, from the base and from what
 training never saw. Clips and findings are kept, so that a stopped report goes on.
 """
 
+import hashlib
 import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 
 from piying.adapters import file
 from piying.adapters.file import digest
 from piying.data.dataset import Clip, write_whole
+from piying.data.describe import frames_of
 from piying.errors import UsageError
 from piying.evaluate import asks, footage, jury, page, promises, runs, scenery
 from piying.evaluate.asks import Ask, Kind
@@ -35,6 +38,7 @@ from piying.weights import store
 
 MOST_SEEDS = 100  # of a prompt; clips are numbered by prompt and seed
 KNOWN = 40  # scenes on which the theatre's judges are judged, at most
+MARKED = 100  # prompts of each kind by which those of a stopped report are known again
 REAL = 24  # held-out clips that are looked at, at most
 COPY = 0.5  # of the distance between the training clips and the nearest held-out one
 CHOOSING = (8, 1)  # prompts and seeds on which a checkpoint is chosen
@@ -72,6 +76,11 @@ class Studio:
     deadline: Deadline
     out: Path
     say: Say
+
+    @property
+    def eye(self) -> jury.Eye | None:
+        eye = self.judges.get("eye")
+        return eye if isinstance(eye, jury.Eye) else None
 
 
 def report(
@@ -130,7 +139,7 @@ def _open(
     theatre = name == "nano" and all(member.id in TROUPE for member in run.dataset.cast)
     if not theatre and embedder is None:
         raise UsageError(f"{run.folder}: real footage needs a judge; name a vision model's folder with --embedder")
-    _same_setting(out, effort)
+    out.mkdir(parents=True, exist_ok=True)
     judges: dict[str, Judge] = {"ruler": jury.Ruler()}
     if theatre:
         say("learning what the theatre's places look like")
@@ -139,22 +148,62 @@ def _open(
     if embedder:
         judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, run.held_out[:REAL])
     whole = load(run.whole, device=device) if run.whole else None
-    return Studio(run, base, whole, judges, theatre, effort, Deadline(effort.minutes), out, say)
+    studio = Studio(run, base, whole, judges, theatre, effort, Deadline(effort.minutes), out, say)
+    if unknown := _unknown(studio):
+        say(f"{unknown}: cannot be judged: give a --reference, or two where no clip shows them alone")
+    _same_setting(studio)
+    if not theatre and not _asks(studio, "report", 1)["plain"]:
+        say("nothing is asked without a name: a video of this model begins with a picture, and no clip shows nobody")
+    return studio
 
 
-def _same_setting(out: Path, effort: Effort) -> None:
+def _same_setting(studio: Studio) -> None:
     """Sees to it that the clips in `out` are made alike."""
-    path, text = out / "setting.json", json.dumps({"frames": effort.frames, "steps": effort.steps})
-    out.mkdir(parents=True, exist_ok=True)
-    if path.is_file() and path.read_text("utf-8") != text:
-        raise UsageError(f"out={out}: holds clips of {path.read_text('utf-8')}; use the same, or another folder")
-    write_whole(path, text)
+    asked = [
+        [ask.prompt, ask.first and ask.first.name]
+        for key in ("report", "choosing", "judges")
+        for asks_ in _asks(studio, key, MARKED).values()
+        for ask in asks_
+    ]
+    marked = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+    now = {"frames": studio.effort.frames, "steps": studio.effort.steps, "prompts": marked}
+    path = studio.out / "setting.json"
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))
+        if other := [name for name, value in now.items() if before.get(name) != value]:
+            raise UsageError(f"out={studio.out}: holds videos of other {other[0]}; use the same, or another folder")
+    write_whole(path, json.dumps(now))
+
+
+def _unknown(studio: Studio) -> str:
+    """The tokens of those whom the vision model cannot know again, where it decides."""
+    eye = studio.eye
+    return ", ".join(member.token for member in studio.run.dataset.cast if eye and member.id not in eye.knows)
 
 
 def _asks(studio: Studio, key: str, prompts: int) -> dict[Kind, list[Ask]]:
+    run = studio.run
     if studio.theatre:
-        return asks.theatre(studio.run.dataset, prompts, key)
-    return asks.footage(studio.run.dataset, [clip.id for clip in studio.run.held_out], prompts)
+        return asks.theatre(run.dataset, prompts, key)
+    held_out, among = [clip.id for clip in run.held_out], studio.eye.knows if studio.eye else ()
+    asked = asks.footage(run.dataset, held_out, prompts, among)
+    if "text" in studio.base.checkpoint.config.tasks:
+        return asked
+    return {kind: [begun for ask in given if (begun := _begun(studio, ask))] for kind, given in asked.items()}
+
+
+def _begun(studio: Studio, ask: Ask) -> Ask | None:
+    """With the first frame of a clip that shows those who are named and nobody else, of a held-out one where there is
+    one; None where no clip does."""
+    run = studio.run
+    clip = next((clip for clip in (*run.held_out, *run.learned) if set(clip.names) == set(ask.names)), None)
+    if clip is None:
+        return None
+    path = studio.out / "first-frames" / f"{clip.sha256[:16]}.png"
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(frames_of(run.dataset.path(clip))[0]).save(path)
+    return replace(ask, first=path)
 
 
 def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, folder: Path) -> Sets:
@@ -173,6 +222,7 @@ def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, fol
                         prompt=substitute(ask.prompt, studio.run.dataset.aliases),
                         seed=(0 if key == "report" else 1 << 20) + i // 2 * MOST_SEEDS + seed,
                         adapters=use,
+                        image=ask.first,
                         frames=effort.frames,
                         steps=effort.steps,
                     )
@@ -191,13 +241,18 @@ def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, fol
                 if number // MOST_SEEDS < len(asked[kind]) and number % MOST_SEEDS < effort.seeds
             }
             told = {number: asked[kind][number // MOST_SEEDS] for number in clips}
-            found[kind][name] = _shown(studio, clips, told, at)
+            found[kind][name] = _shown(studio, clips, told, at, 2 if studio.theatre else 1)
     return Sets(found["named"], found["plain"])
 
 
-def _shown(studio: Studio, clips: Mapping[int, Path], asked: Mapping[int, Ask], folder: Path) -> list[Shown]:
+def _shown(
+    studio: Studio, clips: Mapping[int, Path], asked: Mapping[int, Ask], folder: Path, tellings: int = 1
+) -> list[Shown]:
+    """What was found in the clips; so many prompts in a row tell one scene."""
     heard = jury.hear(studio.judges, clips, asked, folder, studio.say)
-    return [Shown(asked[number], heard[number], number // MOST_SEEDS, path) for number, path in clips.items()]
+    return [
+        Shown(asked[number], heard[number], number // MOST_SEEDS // tellings, path) for number, path in clips.items()
+    ]
 
 
 def _beside(studio: Studio, sets: Sets) -> Sets:
@@ -235,9 +290,9 @@ def _measures(studio: Studio, sets: Sets, distances: Mapping[str, Sequence[float
         next((name for name in asks.styles_of(run.dataset) if name in UNSEEN_STYLES), None) if studio.theatre else None
     )
     measures = promises.rows(sets, cast, None if cast else style) if studio.theatre else []
-    if "eye" in studio.judges:
-        measures += promises.embedded(sets)
-    return [*measures, promises.moved(sets), *promises.copied(distances, COPY)]
+    if studio.eye:
+        measures += promises.embedded(sets, studio.eye.knows)
+    return [*measures, promises.moved(sets), *promises.copied(sets.named, distances, COPY)]
 
 
 def _resemblance(studio: Studio, sets: Sets) -> tuple[dict[str, list[float]], list[Clip]]:
@@ -276,8 +331,7 @@ def _confusions(studio: Studio, sets: Sets) -> dict[str, dict[str, dict[str, int
 
 
 def _scales(studio: Studio) -> dict[str, dict[str, float | int | None]]:
-    eye = studio.judges.get("eye")
-    if not isinstance(eye, jury.Eye):
+    if not studio.eye:
         return {}
     return {
         name: {
@@ -286,7 +340,7 @@ def _scales(studio: Studio) -> dict[str, dict[str, float | int | None]]:
             "same": len(scale.same),
             "different": len(scale.different),
         }
-        for name, scale in eye.scales.items()
+        for name, scale in studio.eye.scales.items()
     }
 
 
@@ -325,6 +379,7 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         "base": studio.base.name,
         "dataset": f"{run.dataset.folder}: {len(run.learned)} clips were learned, {len(run.held_out)} held out",
         "cast": ", ".join(member.token for member in run.dataset.cast) or "nobody",
+        **({"cannot be judged": unknown} if (unknown := _unknown(studio)) else {}),
         "videos": f"{made['adapter']} of {wanted} by what was trained, {made['base']} of {wanted} by the base: "
         f"{len(asked['named'])} prompts with a name, {len(asked['plain'])} without, {effort.seeds} seeds",
         "judges": ", ".join(name for name in studio.judges),

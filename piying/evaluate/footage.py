@@ -142,10 +142,10 @@ def filmed(folder: Path) -> dict[int, Path]:
     return {int(path.stem): path for path in sorted(folder.glob("*.mp4"))}
 
 
-def numbers(folder: Path, name: str) -> list[float]:
-    """One kind of number of the clips that are there."""
+def numbers(folder: Path, name: str) -> dict[int, float]:
+    """One kind of number of the clips that are there, by their number."""
     by_clip = {line["clip"]: line[name] for line in ledger.findings(folder / NUMBERS)}  # the last of two
-    return [by_clip[clip] for clip in filmed(folder) if clip in by_clip]
+    return {clip: by_clip[clip] for clip in filmed(folder) if clip in by_clip}
 
 
 def _draw(cases: Sequence[Staged], batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:

@@ -1,8 +1,10 @@
 """Confidence intervals in closed form: a rate, a difference of two rates, a mean."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist, fmean, stdev
 
 from piying.errors import UsageError
@@ -53,16 +55,42 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     return Estimate(value, max(-1.0, value - low), min(1.0, value + high), min(a.trials, b.trials))
 
 
-def mean(values: Sequence[float]) -> Estimate:
-    """The mean with its normal 95 % interval; of a single value the interval is that value.
+def mean(values: Sequence[float], groups: Sequence[int] | None = None) -> Estimate:
+    """The mean with its 95 % interval (Student 1908, Biometrika 6, p. 1); where values come in groups, as videos of one
+    scene do, that of the groups' means, and `groups` [values] says which one each is of.
 
-    Raises UsageError for no values.
+    Of a single group nothing tells the spread, and the interval is its value. Raises UsageError for no values.
     """
     if not values:
         raise UsageError("no values: a mean needs at least one")
-    centre = fmean(values)
-    half = Z * stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    by_group: dict[int, list[float]] = defaultdict(list)
+    for value, group in zip(values, range(len(values)) if groups is None else groups, strict=True):
+        by_group[group].append(value)
+    means = [fmean(group) for group in by_group.values()]
+    centre, count = fmean(means), len(means)
+    half = student(count - 1) * stdev(means) / math.sqrt(count) if count > 1 else 0.0
     return Estimate(centre, centre - half, centre + half, len(values))
+
+
+@cache
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t: bisection of its distribution, which is a finite sum (Abramowitz and Stegun
+    1964, Handbook of Mathematical Functions, 26.7.3 and 26.7.4)."""
+
+    def within(angle: float) -> float:
+        """The share between -t and t, where t is sqrt(freedom) tan(angle)."""
+        odd, total = freedom % 2, 0.0
+        term = math.cos(angle) if odd else 1.0
+        for power in range(odd, freedom - 1, 2):
+            total += term
+            term *= (power + 1) / (power + 2) * math.cos(angle) ** 2
+        return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
 
 
 def _wilson(p: float, effective: float, trials: int) -> Estimate:

@@ -1,6 +1,7 @@
 """Who looks at the clips of a report, and what they found; each clip is looked at once by each judge."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from piying.adapters.file import digest
 from piying.data import scores
 from piying.data.dataset import Clip, Dataset
 from piying.data.describe import frames_of
@@ -64,9 +66,9 @@ class Eye:
         self.scales: dict[str, Scale] = {}
         for member in dataset.cast:
             own = [clip for clip in learned if clip.names == (member.id,)]
-            pictures = [read_image(dataset.folder / path) for path in member.references]
-            parts = [vectors[clip.id] for clip in own] + ([embedder.pictures(pictures)] if pictures else [])
-            if not parts:
+            parts = [vectors[clip.id] for clip in own]
+            references = [embedder.pictures([read_image(dataset.folder / path)]) for path in member.references]
+            if not (parts := parts + references):
                 continue
             self.galleries[member.id] = torch.cat(parts)
             same = [
@@ -78,6 +80,11 @@ class Eye:
                 others = [vectors[other.id] for other in own if other.episode != clip.episode]
                 if others:
                     same.append(likeness(vectors[clip.id], torch.cat(others), CLOSE))
+            if not same:  # against the pictures, and these against each other
+                for one in parts:
+                    others = [picture for picture in references if picture is not one]
+                    if others:
+                        same.append(likeness(one, torch.cat(others), CLOSE))
             different = [
                 likeness(vectors[clip.id], self.galleries[member.id], CLOSE)
                 for clip in (*learned, *held_out)
@@ -85,8 +92,14 @@ class Eye:
             ]
             self.scales[member.id] = Scale(tuple(same), tuple(different))
         self.style = Scale(tuple(likeness(vectors[clip.id], self.everything, CLOSE) for clip in held_out), ())
-        shown = hashlib.sha256(b"".join(vectors[name].numpy().tobytes() for name in sorted(vectors))).hexdigest()[:12]
+        known = [*vectors.items(), *self.galleries.items()]
+        shown = hashlib.sha256(b"".join(found.numpy().tobytes() for _, found in known)).hexdigest()[:12]
         self.mark = f"{embedder.mark} {shown}"
+
+    @property
+    def knows(self) -> set[str]:
+        """Those of the cast (ids) whom it can tell from others."""
+        return {name for name, scale in self.scales.items() if scale.threshold is not None}
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts:
         """`near`: of the cast, those who are as like as real clips of them are, the most alike first; one at most for
@@ -131,18 +144,26 @@ def hear(
     folder: Path,
     say: Callable[[str], None],
 ) -> dict[int, Facts]:
-    """What all judges found in each clip; what they found before is read from `folder`."""
+    """What all judges found in each clip; what they found before is read from `folder`, by the content of the clip and
+    what was asked for."""
     folder.mkdir(parents=True, exist_ok=True)
     record, found = folder / SEEN, {number: Facts() for number in clips}
+    marks = {number: _mark(path, asks[number]) for number, path in clips.items()}
     before = {(line["judge"], line["mark"], line["clip"]): line["found"] for line in ledger.findings(record)}
     for name, judge in judges.items():
-        missing = [number for number in clips if (name, judge.mark, number) not in before]
+        missing = [number for number in clips if (name, judge.mark, marks[number]) not in before]
         for done, number in enumerate(missing, 1):
             facts = judge.see(frames_of(clips[number]), asks[number])
-            before[name, judge.mark, number] = facts
-            ledger.add(record, {"judge": name, "mark": judge.mark, "clip": number, "found": facts})
+            before[name, judge.mark, marks[number]] = facts
+            ledger.add(record, {"judge": name, "mark": judge.mark, "clip": marks[number], "found": facts})
             if done % 8 == 0 or done == len(missing):
                 say(f"{folder.name}: {name} looked at {done} of {len(missing)}")
         for number in clips:
-            found[number] |= before[name, judge.mark, number]
+            found[number] |= before[name, judge.mark, marks[number]]
     return found
+
+
+def _mark(clip: Path, ask: Ask) -> str:
+    """A clip and what a judge is told of it."""
+    told = json.dumps([ask.prompt, ask.names, dict(ask.told)])
+    return f"{clip.stem} {digest(clip)[:16]} {hashlib.sha256(told.encode()).hexdigest()[:8]}"

@@ -138,7 +138,7 @@ def _html(found: Mapping[str, Any], measures: Sequence[Measure]) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>',
         f'<h1>{title}</h1><p><b class="{"kept" if found["met"] else "missed"}">{escape(first)}</b></p>',
         _list(verdict),
-        "<h2>All measures</h2><p><small>Intervals are 95 %, and know that videos of one prompt are alike. A ceiling "
+        "<h2>All measures</h2><p><small>Intervals are 95 %, and know that videos of one scene are alike. A ceiling "
         "is what the judges say of clips of which everything is known.</small></p>",
         _table(
             ["measure", "promised", *(HEADS[name] for name in columns), ""],

@@ -1,7 +1,7 @@
 """From what was seen in the videos of a report to its rows and its verdict."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ Finding = Mapping[str, Any]  # of a clip; see jury.py
 
 @dataclass(frozen=True)
 class Shown:
-    """A clip: what it was asked for, and what was found in it. Clips of one `group` share their prompt."""
+    """A clip: what it was asked for, and what was found in it. Clips of one `group` share their scene."""
 
     ask: Ask
     found: Finding
@@ -96,10 +96,13 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
     return [measure for measure in table if measure.estimates]
 
 
-def embedded(sets: Sets) -> list[Measure]:
-    """What a vision model decides, where the footage is not the theatre's."""
-    single, pair = _of(sets.named, "named"), _of(sets.named, "pair")
-    who = {name: [shown for shown in clips if shown.ask.names] for name, clips in single.items()}
+def embedded(sets: Sets, among: Collection[str]) -> list[Measure]:
+    """What a vision model decides, where the footage is not the theatre's; `among` are those whom it can know again."""
+    single, pairs = _of(sets.named, "named"), _of(sets.named, "pair")
+    who, pair = (
+        {name: [one for one in clips if one.ask.names and set(among).issuperset(one.ask.names)] for name, clips in of}
+        for of in (single.items(), pairs.items())
+    )
     table = [
         row("the one that was named is there, and it is that one", who, _is_near, at_least=0.9),
         average("place among real clips of the same character", single, "place", "rate"),
@@ -113,7 +116,7 @@ def embedded(sets: Sets) -> list[Measure]:
         average("style: place among real clips that were held out", single, "style_place", "rate"),
         average("prompt following: cosine of prompt and pictures", single, "follows", ""),
         average("prompt following without a name", sets.plain, "follows", ""),
-        _written(single.get("adapter", ()), _is_near),
+        _written(who.get("adapter", ()), _is_near),
     ]
     return [measure for measure in table if measure.estimates]
 
@@ -123,10 +126,11 @@ def moved(sets: Sets) -> Measure:
     return average("change from frame to frame, of 255", _of(sets.named, "named"), "moved", "")
 
 
-def copied(distances: Mapping[str, Sequence[float]], share: float) -> list[Measure]:
+def copied(clips: Mapping[str, Clips], distances: Mapping[str, Sequence[float]], share: float) -> list[Measure]:
     """Whether training clips come out again. `distances` of each set's clips to the nearest training clip."""
     held_out = distances.get("real", ())
-    found = {name: mean(values) for name, values in distances.items() if values}
+    groups = {name: [shown.group for shown in clips[name]] for name in distances}
+    found = {name: mean(values, groups[name]) for name, values in distances.items() if values}
     judged = {name: found[name] for name in JUDGED if name in found}
     table = [
         Measure(
@@ -138,7 +142,7 @@ def copied(distances: Mapping[str, Sequence[float]], share: float) -> list[Measu
     ]
     if held_out:
         near = share * min(held_out)
-        rates = {name: clustered([[value < near] for value in distances[name]]) for name in judged}
+        rates = {name: _clustered(groups[name], [value < near for value in distances[name]]) for name in judged}
         promise = Promise(
             f"copies: nearer to a training clip than {share:g} of the nearest held-out clip", "rate", at_most=0.02
         )
@@ -169,10 +173,14 @@ def behind(name: str, base: Clips | None, adapter: Clips | None, test: Test) -> 
 def average(name: str, clips: Mapping[str, Clips], key: str, unit: Any) -> Measure:
     """The mean of a number that was found."""
     found = {
-        which: [shown.found[key] for shown in clips.get(which, ()) if shown.found.get(key) is not None]
+        which: [shown for shown in clips.get(which, ()) if shown.found.get(key) is not None]
         for which in (*JUDGED, *CEILINGS)
     }
-    means = {which: mean(values) for which, values in found.items() if values}
+    means = {
+        which: mean([shown.found[key] for shown in those], [shown.group for shown in those])
+        for which, those in found.items()
+        if those
+    }
     judged = {which: value for which, value in means.items() if which in JUDGED}
     return Measure(
         Promise(name, unit),
@@ -269,18 +277,24 @@ def _worst_pair(clips: Mapping[str, Clips]) -> Measure:
 
 
 def _written(clips: Clips, test: Test) -> Measure:
-    """The alias beside the token."""
-    token, alias = ([shown for shown in clips if shown.ask.written == way] for way in ("token", "alias"))
+    """The alias beside the token, of those who were written in both ways."""
+    ways = [[shown for shown in clips if shown.ask.written == way] for way in ("token", "alias")]
+    both = set.intersection(*({shown.ask.names for shown in way} for way in ways))
+    token, alias = ([shown for shown in way if shown.ask.names in both] for way in ways)
     promise = Promise("alias behind the token (Chinese behind English)", "points", at_most=0.03)
     found = {"adapter": difference(_rate(token, test), _rate(alias, test))} if token and alias else {}
     return Measure(promise, found, {}, tuple(found))
 
 
 def _rate(clips: Clips, test: Test) -> Estimate:
-    groups: dict[int, list[bool]] = defaultdict(list)
-    for shown in clips:
-        groups[shown.group].append(test(shown))
-    return clustered(list(groups.values()))
+    return _clustered([shown.group for shown in clips], [test(shown) for shown in clips])
+
+
+def _clustered(groups: Sequence[int], trials: Sequence[bool]) -> Estimate:
+    by_group: dict[int, list[bool]] = defaultdict(list)
+    for group, trial in zip(groups, trials, strict=True):
+        by_group[group].append(trial)
+    return clustered(list(by_group.values()))
 
 
 def _of(sets: Mapping[str, Clips], kind: str) -> dict[str, Clips]:

@@ -63,7 +63,7 @@ def read(folder: Path, dataset: Path | None = None) -> Run:
         said, clips = (json.loads(file.read_text("utf-8")) for file in (path, split))
         where = dataset or Path(said["dataset"]["folder"])
         model, recipe = said["model"]["name"], said["recipe"]
-        groups = clips["learned"], clips["held_out"]
+        groups, contents = (clips["learned"], clips["held_out"]), clips.get("sha256", {})
     except (ValueError, KeyError, TypeError) as error:
         raise PiyingError(f"{folder}: recipe.json or clips.json is broken ({error})") from None
     if not where.is_dir():
@@ -72,6 +72,8 @@ def read(folder: Path, dataset: Path | None = None) -> Run:
     known = {clip.id: clip for clip in found.clips}
     if strangers := [name for name in (*groups[0], *groups[1]) if name not in known]:
         raise UsageError(f"dataset={where}: lacks {strangers[0]}, which the run was shown; give the one it learned")
+    if others := [name for name, content in contents.items() if name in known and known[name].sha256 != content]:
+        raise UsageError(f"dataset={where}: {others[0]} is not what the run was shown; give the one it learned")
     learned, held_out = (tuple(known[name] for name in names) for names in groups)
     return Run(folder, recipe, model, found, learned, held_out)
 

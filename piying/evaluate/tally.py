@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 
-from piying.evaluate.intervals import Estimate, difference, rate
+from piying.evaluate.intervals import Estimate, clustered, difference
 from piying.evaluate.prompts import Case
 from piying.evaluate.report import Measure, Promise
 from piying.evaluate.sight import ATTRIBUTES, Sight, attribute_of
@@ -60,10 +60,11 @@ def row(promise: Promise, measure: Rate, clips: Sequence[Judged], rendered: Sequ
 
 def accuracies(clips: Sequence[Judged], judge: str) -> dict[str, Estimate]:
     """How often each attribute is seen as it was told."""
-    return {
-        name: rate(sum(count for (told, seen), count in pairs.items() if told == seen), pairs.total())
-        for name, pairs in _pairs(clips, judge).items()
-    }
+    right: dict[str, list[tuple[Judged, bool]]] = {name: [] for name in ATTRIBUTES}
+    for clip in clips:
+        for key, seen in clip.answers(judge).items():
+            right[attribute_of(key)].append((clip, clip.case.told[key] == seen))
+    return {name: _rate(found) for name, found in right.items() if found}
 
 
 def confusion(clips: Sequence[Judged], judge: str) -> dict[str, dict[str, dict[str, int]]]:
@@ -76,12 +77,12 @@ def confusion(clips: Sequence[Judged], judge: str) -> dict[str, dict[str, dict[s
 
 def agreement(clips: Sequence[Judged]) -> dict[str, Estimate]:
     """How often the judges see the same, two by two, by attribute. One alone agrees with nobody."""
-    same: dict[str, list[bool]] = defaultdict(list)
+    same: dict[str, list[tuple[Judged, bool]]] = defaultdict(list)
     for clip in clips:
         for first, second in combinations([clip.answers(judge) for judge in clip.sights], 2):
             for key in first.keys() & second.keys():
-                same[attribute_of(key)].append(first[key] == second[key])
-    return {name: rate(sum(same[name]), len(same[name])) for name in ATTRIBUTES if name in same}
+                same[attribute_of(key)].append((clip, first[key] == second[key]))
+    return {name: _rate(same[name]) for name in ATTRIBUTES if name in same}
 
 
 def shuffled(clips: Sequence[Judged]) -> list[Judged]:
@@ -107,16 +108,17 @@ def _accuracy(name: str, clips: Sequence[Judged], judge: str) -> Estimate | None
 
 def everything(clips: Sequence[Judged], judge: str) -> Estimate | None:
     """Every told fact right, in clips of one subject."""
-    return _all_right([(clip.case.told, clip.answers(judge)) for clip in alone(clips)])
+    return _all_right([(clip, clip.case.told) for clip in alone(clips)], judge)
 
 
 def two_subjects(clips: Sequence[Judged], judge: str) -> Estimate | None:
     return _all_right(
         [
-            ({key: value for key, value in clip.case.told.items() if key in PAIR}, clip.answers(judge))
+            (clip, {key: value for key, value in clip.case.told.items() if key in PAIR})
             for clip in clips
             if "subject2" in clip.case.told
-        ]
+        ],
+        judge,
     )
 
 
@@ -142,15 +144,29 @@ def languages(clips: Sequence[Judged], judge: str) -> Estimate | None:
 
 
 def steady(clips: Sequence[Judged], judge: str) -> Estimate | None:
-    seen = [sight.steady for clip in clips if (sight := clip.sights[judge]).steady is not None]
-    return rate(sum(seen), len(seen)) if seen else None
+    seen = [(clip, steady) for clip in clips if (steady := clip.sights[judge].steady) is not None]
+    return _rate(seen) if seen else None
 
 
-def _all_right(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]]) -> Estimate | None:
-    """Of (told, answers); None where a judge leaves a told fact open."""
-    if not pairs or any(told.keys() - answers.keys() for told, answers in pairs):
+def _all_right(told: Sequence[tuple[Judged, Mapping[str, str]]], judge: str) -> Estimate | None:
+    """Of clips and told facts; None where a judge leaves one open."""
+    answers = [clip.answers(judge) for clip, _ in told]
+    if not told or any(facts.keys() - seen.keys() for (_, facts), seen in zip(told, answers, strict=True)):
         return None
-    return rate(sum(all(answers[key] == told[key] for key in told) for told, answers in pairs), len(pairs))
+    return _rate(
+        [
+            (clip, all(seen[key] == facts[key] for key in facts))
+            for (clip, facts), seen in zip(told, answers, strict=True)
+        ]
+    )
+
+
+def _rate(found: Sequence[tuple[Judged, bool]]) -> Estimate:
+    """Of clips, those of one scene in a group: both languages start from the same noise."""
+    groups: dict[int, list[bool]] = defaultdict(list)
+    for clip, holds in found:
+        groups[clip.case.scene.seed].append(holds)
+    return clustered(list(groups.values()))
 
 
 def _pairs(clips: Sequence[Judged], judge: str) -> dict[str, Counter[tuple[str, str]]]:

@@ -9,12 +9,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 PATIENCE = timedelta(minutes=5)  # for what another rank owes: all work alike, but a first step may compile
+
+ALONE = timedelta(days=1)  # for what rank 0 does alone: it may encode thousands of clips, or make videos
 
 
 @contextmanager
@@ -26,7 +29,9 @@ def together() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _leading()  # while all are here
     yield
+    wait()  # rank 0 may still write what came out
     dist.barrier()  # one that leaves earlier takes its connections from the others
     gc.collect()  # what holds a group after its end, as split weights do in cycles, may abort the process when it ends
     leave()
@@ -45,6 +50,7 @@ def leave(*, at_once: bool = False) -> None:
     """Is no rank any more; at once also while others hold up work on the GPU, which is then given up."""
     if not dist.is_initialized():
         return
+    _leading.cache_clear()
     if at_once and dist.get_backend() == "nccl":
         dist.distributed_c10d._abort_process_group()
     else:
@@ -80,8 +86,14 @@ def lead(choice: bool) -> bool:
     if count() == 1:
         return choice
     said = torch.tensor([choice])
-    dist.broadcast(said, 0)
+    dist.broadcast(said, 0, _leading())
     return bool(said)
+
+
+@cache
+def _leading() -> dist.ProcessGroup:
+    """All ranks once more, for words of rank 0 that may be long in coming."""
+    return dist.new_group(timeout=ALONE, backend="gloo")
 
 
 def wait() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -15,20 +16,29 @@ KEPT = 2
 
 
 def write(folder: Path, step: int, tensors: dict[str, Tensor]) -> Path:
-    """Writes `folder/step-00001000` in one rename and removes all but the last two."""
+    """Writes `folder/step-00001000` in one rename and removes all but the last two.
+
+    Raises PiyingError, and leaves those before as they were, where the disk refuses.
+    """
     target = folder / f"step-{step:08d}"
     part = folder / f".{target.name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    shards = split(tensors)
-    for index, shard in enumerate(shards):
-        save_file(shard, part / f"{index:03d}.safetensors")
-    (part / "state.json").write_text(json.dumps({"step": step, "shards": len(shards)}))
-    for path in part.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    shutil.rmtree(target, ignore_errors=True)
-    os.replace(part, target)
+    try:
+        part.mkdir(parents=True)
+        shards = split(tensors)
+        for index, shard in enumerate(shards):
+            save_file(shard, part / f"{index:03d}.safetensors")
+        (part / "state.json").write_text(json.dumps({"step": step, "shards": len(shards)}))
+        for path in part.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(part, target)
+    except (OSError, SafetensorError) as error:
+        said = f"{target}: cannot be written ({error}); make room, and --resume goes on from the one before"
+        raise PiyingError(said) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     for old in steps(folder)[:-KEPT]:
         shutil.rmtree(folder / f"step-{old:08d}")
     return target

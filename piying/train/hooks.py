@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from piying.checks import memory_or
+from piying.data.dataset import write_whole
 from piying.errors import PiyingError
+from piying.evaluate import ledger
 from piying.parallel import ranks
 from piying.train import checkpoint
 from piying.train.loop import Facts, Hook, State
@@ -95,14 +98,19 @@ def validate(
 
 
 def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], None], listen: Listener) -> Hook:
-    """Pictures of what the average weights can do."""
+    """Pictures of what the average weights can do. One that cannot be made is named, and the run goes on."""
 
     def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
             path = folder / f"{stage}-{state.step:08d}.png"
-            path.parent.mkdir(exist_ok=True)
-            picture(state.average, path)
-            listen(Event(stage, state.step, state.steps, path=path))
+            said = ""
+            try:
+                path.parent.mkdir(exist_ok=True)
+                with memory_or("does not fit into memory beside the training"):
+                    picture(state.average, path)
+            except (PiyingError, OSError) as error:
+                said = f"{path}: not made, {error}"
+            listen(Event(stage, state.step, state.steps, path=path, note=said))
 
     return hook
 
@@ -151,15 +159,19 @@ def refuse_infinite(state: State, facts: Facts) -> None:
 
 
 def record(event: Event, path: Path | None, listen: Listener) -> None:
-    """An event, told and added to the log where there is one."""
+    """An event, told and added to the log where there is one. Raises PiyingError where the disk refuses."""
     if path:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": event.step, **event.numbers}) + "\n")
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": event.step, **event.numbers}) + "\n")
+        except OSError as error:
+            raise PiyingError(f"{path}: cannot be written ({error.strerror}); make room, then --resume") from error
     listen(event)
 
 
 def forget(path: Path, step: int) -> None:
-    """Removes the lines of a log after a step: those of a killed run, which its continuation writes again."""
+    """Removes the lines of a log after a step: those of a killed run, which its continuation writes again; and one that
+    was cut off."""
     if path.is_file():
-        lines = [line for line in path.read_text("utf-8").splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        lines = [json.dumps(line) for line in ledger.findings(path) if line["step"] <= step]
+        write_whole(path, "".join(f"{line}\n" for line in lines))

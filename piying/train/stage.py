@@ -111,7 +111,7 @@ def _hooks(stage: Stage[M], run: Run[Any], folder: Path, step: int) -> list[Hook
         run.clock,
     ]
     if stage.picture:
-        looking_on.insert(2, hooks.draw(stage.name, run.out / "sheets", recipe.sheet_every, stage.picture, run.listen))
+        looking_on.append(hooks.draw(stage.name, run.out / "sheets", recipe.sheet_every, stage.picture, run.listen))
     return looking_on
 
 

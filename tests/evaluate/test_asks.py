@@ -62,11 +62,27 @@ def test_who_is_not_of_the_troupe_is_refused():
 
 def test_footage_is_asked_what_was_held_out_and_then_what_it_never_shows():
     mia = Member(id="mia", token="Mia", aliases=("小米",), class_word="girl")
-    asked = asks.footage(dataset(mia, captions=("Mia eats an apple", "a tree", "Mia sleeps")), ["0", "1"], 4)
+    asked = asks.footage(dataset(mia, captions=("Mia eats an apple", "a tree", "Mia sleeps")), ["0", "1"], 4, ["mia"])
     assert asked["named"][0].prompt == "Mia eats an apple"
     assert all("小米" in ask.prompt for ask in asked["named"][1::2])
     assert all(ask.names == ("mia",) for ask in asked["named"])
     assert asked["plain"][0].prompt == "girl eats an apple"
     assert not any("Mia" in ask.prompt or "sleeps" in ask.prompt for ask in asked["plain"])
     with pytest.raises(UsageError, match="nothing can be asked"):
-        asks.footage(dataset(captions=()), [], 4)
+        asks.footage(dataset(captions=()), [], 4, [])
+
+
+def test_each_of_the_cast_is_asked_for_in_both_ways_who_has_an_alias():
+    cast = [Member(id=name, token=name.title(), aliases=(f"小{name}",)) for name in ("mia", "tom")]
+    ann = Member(id="ann", token="Ann")
+    asked = asks.footage(dataset(*cast, ann), [], 12, ["mia", "tom", "ann"])["named"]
+    ways = {name: [ask.written for ask in asked if ask.names == (name,)] for name in ("mia", "tom", "ann")}
+    assert ways == {"mia": ["token", "alias"] * 2, "tom": ["token", "alias"] * 2, "ann": ["token"] * 4}
+
+
+def test_of_footage_only_those_who_can_be_judged_are_asked_for():
+    mia, tom = (Member(id=name, token=name.title()) for name in ("mia", "tom"))
+    asked = asks.footage(dataset(mia, tom, captions=("Tom sleeps", "Mia and Tom")), ["0", "1"], 4, ["mia"])
+    assert [ask.names for ask in asked["named"]] == [("mia",)] * 4
+    with pytest.raises(UsageError, match="nobody of the cast can be judged; give a --reference"):
+        asks.footage(dataset(mia, tom), [], 4, [])

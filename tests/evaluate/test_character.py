@@ -12,12 +12,13 @@ from toys import toy_checkpoint
 
 from piying.adapters import attach, file, store
 from piying.config import NANO
+from piying.data.describe import frames_of
 from piying.errors import PiyingError, UsageError
 from piying.evaluate import asks, character, footage, jury, runs, scenery
 from piying.prompts.aliases import substitute
 from piying.theatre.stage import render
 from piying.train.tune.rehearsal import rehearse
-from piying.video import Video
+from piying.video import Video, read_image
 
 SMALL, FRAMES, PROMPTS = (32, 48), 9, 3
 EFFORT = character.Effort(prompts=PROMPTS, seeds=2)
@@ -175,6 +176,48 @@ def test_another_base_or_other_lengths_are_refused(run, player, tmp_path):
     player.rack.base_sha256 = "another"
     with pytest.raises(UsageError, match="not the one that the run began with"):
         character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
+
+
+def test_videos_of_other_prompts_and_clips_that_changed_are_refused(run, player, tmp_path, monkeypatch):
+    character.report(run.folder, tmp_path / "out", replace(EFFORT, minutes=0), say=lambda line: None)
+    monkeypatch.setattr(asks, "theatre", functools.partial(lambda f, d, n, key: f(d, n, f"other {key}"), asks.theatre))
+    with pytest.raises(UsageError, match="holds videos of other prompts; use the same, or another folder"):
+        character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
+    split = json.loads((run.folder / "clips.json").read_text())
+    (run.folder / "clips.json").write_text(json.dumps({**split, "sha256": {"dawa-001": "before"}}))
+    with pytest.raises(UsageError, match="dawa-001 is not what the run was shown"):
+        runs.read(run.folder)
+
+
+def test_both_tellings_of_a_scene_are_in_one_group(run, player, tmp_path, monkeypatch):
+    sets, measures = [], character._measures
+
+    def measured(studio, *given):
+        sets.append(given[0])
+        return measures(studio, *given)
+
+    monkeypatch.setattr(character, "_measures", measured)
+    character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
+    assert sorted(shown.group for shown in sets[0].named["adapter"]) == [0, 0, 0, 0, 1, 1]
+    assert sorted(shown.group for shown in sets[0].named["real"]) == [0, 1]
+
+
+def test_a_video_that_must_begin_with_a_picture_begins_with_a_held_out_one(run, player, tmp_path):
+    said, config = [], SimpleNamespace(tasks=("image",))
+    studio = SimpleNamespace(
+        run=run,
+        out=tmp_path,
+        theatre=False,
+        eye=SimpleNamespace(knows={"dawa", "erwa"}),
+        base=SimpleNamespace(checkpoint=SimpleNamespace(config=config)),
+        say=said.append,
+    )
+    asked = character._asks(studio, "report", 4)
+    assert len(asked["named"]) == 4 and asked["plain"] == []  # no clip shows nobody
+    clips = {clip.names: clip for clip in run.held_out}
+    for ask in asked["named"]:
+        first = frames_of(run.dataset.path(clips[ask.names]))[0]
+        assert (read_image(ask.first) == first).all()
 
 
 def test_footage_that_nothing_here_can_judge_is_said(run, player, tmp_path):

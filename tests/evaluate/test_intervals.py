@@ -4,7 +4,7 @@ import random
 import pytest
 
 from piying.errors import UsageError
-from piying.evaluate.intervals import clustered, difference, mean, rate
+from piying.evaluate.intervals import clustered, difference, mean, rate, student
 
 
 def test_wilson_gives_the_published_intervals():
@@ -32,11 +32,25 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
     assert 0.93 <= covered / 4000 <= 0.98
 
 
-def test_a_mean_has_the_normal_interval():
+def test_a_mean_has_student_s_interval():
     found = mean([1.0, 2.0, 3.0, 4.0])
-    assert found.value == 2.5
-    assert found.high - found.value == pytest.approx(1.959964 * math.sqrt(5 / 3) / 2)
+    assert found.value == 2.5 and found.trials == 4
+    assert found.high - found.value == pytest.approx(3.182446 * math.sqrt(5 / 3) / 2)
     assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+def test_a_mean_over_groups_is_that_of_their_means():
+    found, alone = mean([1.0, 1.2, 3.0, 3.2, 5.0], [0, 0, 1, 1, 2]), mean([1.1, 3.1, 5.0])
+    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert found.trials == 5
+
+
+def test_student_s_quantiles_are_the_tabled_ones():
+    # scipy.stats.t.ppf(0.975, freedom)
+    tabled = {1: 12.706205, 2: 4.302653, 3: 3.182446, 5: 2.570582, 10: 2.228139, 30: 2.042272, 100: 1.983972}
+    for freedom, quantile in tabled.items():
+        assert student(freedom) == pytest.approx(quantile, abs=1e-6)
+    assert student(999) == pytest.approx(1.962341, abs=1e-6)
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])

@@ -72,6 +72,22 @@ def test_an_alias_is_set_against_the_token():
     assert found["alias behind the token (Chinese behind English)"].estimates["adapter"].value == 1
 
 
+def test_an_alias_is_set_against_the_token_of_the_same_ones_alone():
+    erwa = [shown(["erwa"], ("nobody",))] * 3  # without an alias
+    alias = shown(["dawa"], ("dawa",), written="alias")
+    name = "alias behind the token (Chinese behind English)"
+    assert table(Sets({"adapter": [RIGHT, alias, *erwa]}, {}))[name].estimates["adapter"].value == 0
+    assert name not in table(Sets({"adapter": [*erwa, RIGHT]}, {}))
+
+
+def test_what_is_told_of_one_scene_is_one_trial():
+    twins = [shown(["dawa"], ("dawa",) if group % 2 else ("erwa",), group=group, moved=group) for group in range(8)]
+    both, once = (table(Sets({"adapter": clips}, {}))[NAMED].estimates["adapter"] for clips in (twins * 2, twins))
+    assert (both.value, both.low, both.high) == pytest.approx((once.value, once.low, once.high))
+    both, once = (promises.moved(Sets({"adapter": clips}, {})).estimates["adapter"] for clips in (twins * 2, twins))
+    assert (both.value, both.low, both.high) == pytest.approx((once.value, once.low, once.high))
+
+
 def test_a_style_is_judged_where_nobody_was_learned():
     ask = Ask("", "named", (), "token", {"subject": "cat", "motion": "left", "backdrop": "sea", "style": "woodcut"})
     facts = {"cast": ("cat",), "motions": ("left",), "backdrop": "sea", "style": "woodcut"}
@@ -89,7 +105,9 @@ def test_a_vision_model_decides_by_who_is_near():
     near = shown(["dawa"], (), near=["dawa"], place=0.4)
     far = shown(["dawa"], (), near=[], place=0.0)
     leak = shown([], (), plain="cat", near=["dawa"])
-    found = {row.promise.name: row for row in promises.embedded(Sets({"adapter": [near, far]}, {"adapter": [leak]}))}
+    blind = shown(["erwa"], (), near=[])  # whom it does not know
+    sets = Sets({"adapter": [near, far, blind]}, {"adapter": [leak]})
+    found = {row.promise.name: row for row in promises.embedded(sets, ["dawa"])}
     assert found[NAMED].estimates["adapter"].value == 0.5
     assert found["place among real clips of the same character"].estimates["adapter"].value == pytest.approx(0.2)
     assert found["one of the cast appears without being named"].estimates["adapter"].value == 1
@@ -98,13 +116,14 @@ def test_a_vision_model_decides_by_who_is_near():
 def test_where_nobody_was_learned_a_vision_model_goes_by_the_style_alone():
     ask = Ask("", "named", (), "token", {})
     clips = [Shown(ask, {"near": [], "style_place": place}, 0, Path()) for place in (0.2, 0.6)]
-    found = {row.promise.name for row in promises.embedded(Sets({"adapter": clips}, {"adapter": clips}))}
+    found = {row.promise.name for row in promises.embedded(Sets({"adapter": clips}, {"adapter": clips}), [])}
     assert NAMED not in found and "one of the cast appears without being named" not in found
     assert promises.score(Sets({"adapter": clips}, {}))["score"] == pytest.approx(0.4)
 
 
 def test_a_copy_is_nearer_to_training_than_any_real_clip_could_be():
-    rows = promises.copied({"adapter": [0.01, 0.2], "base": [0.3], "real": [0.1, 0.3]}, 0.5)
+    clips = {name: [RIGHT, shown(["dawa"], ("dawa",), group=1)] for name in ("adapter", "real")} | {"base": [RIGHT]}
+    rows = promises.copied(clips, {"adapter": [0.01, 0.2], "base": [0.3], "real": [0.1, 0.3]}, 0.5)
     distance, copies = rows
     assert distance.estimates["adapter"].value == pytest.approx(0.105) and distance.ceilings["real"].value == 0.2
     assert copies.estimates["adapter"].value == 0.5 and copies.estimates["base"].value == 0 and copies.met is False

@@ -37,6 +37,15 @@ def test_perfect_clips_keep_every_promise():
     assert rows["two subjects, each with its colour and motion"].estimates["detectors"].trials == 80
 
 
+def test_both_languages_of_a_scene_are_one_trial():
+    wrong = {case.scene.seed for case in CASES[::8]}
+    clips = judged(CASES, lambda case: seen(case, light="day" if case.scene.seed in wrong else case.scene.light))
+    both = by_name(clips)["light right"].estimates["detectors"]
+    once = tally.accuracies(tally.alone(clips)[::2], "detectors")["light"]
+    assert 0 < both.value < 1 and both.trials == 2 * once.trials
+    assert (both.value, both.low, both.high) == pytest.approx((once.value, once.low, once.high))
+
+
 def test_captions_of_other_clips_score_like_chance():
     found = tally.accuracies(tally.shuffled(judged(CASES)), "detectors")
     for name, values in ATTRIBUTES.items():

@@ -29,10 +29,26 @@ with ranks.together():
 """
 
 
-def run(folder, what):
+LONG = """
+import functools, sys, time
+from datetime import timedelta
+import torch
+import torch.distributed as dist
+from piying.parallel import ranks
+
+dist.init_process_group = functools.partial(dist.init_process_group, timeout=timedelta(seconds=2))
+with ranks.together():
+    if ranks.rank() == 0:
+        time.sleep(5)
+    ranks.wait()
+    torch.save(ranks.rank(), f"{sys.argv[1]}/{ranks.rank()}.pt")
+"""
+
+
+def run(folder, what, text=TOGETHER):
     folder.mkdir()
     script = folder / "together.py"
-    script.write_text(TOGETHER)
+    script.write_text(text)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -54,6 +70,10 @@ def test_ranks_take_the_step_that_all_their_samples_ask_for_and_stop_where_the_f
     for name, weights in whole.items():
         assert torch.equal(first[name], second[name])
         torch.testing.assert_close(first[name], weights, rtol=1e-5, atol=1e-6)
+
+
+def test_what_the_first_rank_does_alone_may_take_longer_than_what_all_do(tmp_path):
+    assert run(tmp_path / "long", "", LONG) == [0, 1]
 
 
 def test_a_process_alone_is_the_first_of_one():

@@ -15,6 +15,7 @@ from piying.train import checkpoint
 TOGETHER = """
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from piying.parallel import ranks
@@ -25,10 +26,11 @@ from piying.train.tune.tune import tune
 
 dataset, model, recipe, folder, runs = sys.argv[1:]
 with ranks.together():
-    for name, full, split, how in json.loads(runs):
+    for name, full, split, how, batch in json.loads(runs):
         savings.ways = lambda *given, **more: [Savings(split=split, eight_bit=full, recompute=True)]
         values = ["kind=full", "preserve=0.0", "optimizer.ema=0.0"] if full else ["preserve=0.3"]
         read, out = tuning.read(Path(recipe), values, "tiny"), Path(folder) / name
+        read = replace(read, batch=batch)
         minutes = 0 if how == "stop" else None
         tuned = tune(Path(dataset), model, read, out, device="cpu", resume=how == "resume", minutes=minutes)
         if tuned and ranks.rank() == 0:
@@ -61,7 +63,7 @@ def trained(dataset, tiny_model_folder, recipe, tmp_path):
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     runs = [
-        (f"{kind}-{name}", kind == "full", split, how)
+        (f"{kind}-{name}", kind == "full", split, how, 2)
         for kind in ("lora", "full")
         for name, split, how in (
             ("whole", False, "new"),
@@ -91,3 +93,11 @@ def test_split_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(trained, 
                 learned = (wanted - start_of[name.removeprefix("model/")]).norm()
                 assert (torch.cat([part[name] for part in parts]) - wanted).norm() < 0.1 * learned, name
         assert (trained / f"{kind}-split" / made).is_file()
+
+
+def test_a_batch_that_does_not_divide_is_rounded_up(dataset, tiny_model_folder, recipe, tmp_path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    start(2, script, dataset, tiny_model_folder, recipe, tmp_path, json.dumps([("odd", False, False, "new", 3)]))
+    assert json.loads((tmp_path / "odd" / "recipe.json").read_text())["recipe"]["batch"] == 4
+    assert "4 steps of 4." in (tmp_path / "odd" / "adapter" / "README.md").read_text("utf-8")

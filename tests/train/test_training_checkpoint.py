@@ -1,5 +1,6 @@
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from piying.errors import PiyingError
 from piying.train import checkpoint
@@ -36,15 +37,17 @@ def test_files_stay_under_sixteen_mebibytes(tmp_path):
     assert checkpoint.read(tmp_path)[1].keys() == tensors.keys()
 
 
-def test_a_write_that_broke_off_leaves_the_one_before(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_write_that_broke_off_leaves_the_one_before(tmp_path, monkeypatch, error):
     checkpoint.write(tmp_path, 1, {"x": torch.ones(2)})
 
     def break_off(*_):
-        raise OSError("no space left")
+        raise error
 
     monkeypatch.setattr(checkpoint, "save_file", break_off)
-    with pytest.raises(OSError):
+    with pytest.raises(PiyingError, match=r"step-00000002: cannot be written .*No space left on device.*make room"):
         checkpoint.write(tmp_path, 2, {"x": torch.zeros(2)})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     step, tensors = checkpoint.read(tmp_path)
     assert step == 1 and torch.equal(tensors["x"], torch.ones(2))
 

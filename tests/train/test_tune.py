@@ -12,14 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from toys import toy_checkpoint
 
 from piying import weights
 from piying.adapters import attach, file
+from piying.config import COGVIDEOX_5B_I2V
+from piying.data.dataset import Member, write_cast
+from piying.data.describe import frames_of
 from piying.errors import UsageError
 from piying.train import checkpoint
-from piying.train.tune import tuning
+from piying.train.tune import previews, tuning
 from piying.train.tune.export import export
 from piying.train.tune.tune import tune
+from piying.video import read_image
 
 
 def run(dataset, model, recipe, out, *overrides, **options):
@@ -135,6 +140,56 @@ def test_videos_on_the_way_change_nothing_and_show_the_alias(dataset, tiny, reci
     assert kept.aliases == {"艇": "boat"} and kept.triggers == ("boat",) and kept.base == "tiny"
 
 
+@pytest.mark.parametrize("error", [UsageError("no such picture"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_video_on_the_way_that_fails_is_named_and_ends_nothing(dataset, tiny, recipe, tmp_path, monkeypatch, error):
+    run(dataset, tiny, recipe, tmp_path / "blind")
+    saved, out = [], tmp_path / "run"
+
+    def show(*given):
+        saved.append(checkpoint.steps(out / "train")[-1])
+        raise error
+
+    monkeypatch.setattr("piying.train.tune.tune.show", show)
+    tuned, heard, _ = run(dataset, tiny, recipe, out, 'prompts=["a red 艇"]')
+    assert tuned and saved == [2, 4]  # what was learned until then is on the disk
+    assert [line.split(": ")[1] for line in heard if "train-00000002.png" in line] == [
+        "not made, no such picture"
+        if isinstance(error, UsageError)
+        else "not made, does not fit into memory beside the training"
+    ]
+    assert not any("does not fit (" in line for line in heard)
+    same(final(tmp_path / "blind"), final(out))
+
+
+def test_a_model_that_starts_from_an_image_is_shown_with_the_first_frame_of_a_held_out_clip(dataset, recipe, tmp_path):
+    folder, out = tmp_path / "i2v", tmp_path / "run"
+    weights.save(toy_checkpoint(COGVIDEOX_5B_I2V), folder, torch.float32)
+    tuned, heard, _ = run(dataset, folder, recipe, out, 'prompts=["a red boat"]', "preserve=0.0")
+    assert tuned and not any("not made" in line for line in heard)
+    first = read_image(out / "sheets" / "first-frame.png")
+    clip = tuned.ready.held_out[0].clip
+    assert (first == frames_of(dataset / clip.media)[0]).all()
+    assert (out / "sheets" / "train-00000004-1.mp4").is_file()
+
+
+def test_the_shipped_prompts_name_the_first_of_the_cast():
+    mia = Member(id="mia", token="Mia", aliases=("Little Mia", "小米"))
+    prompts = tuning.read(None, [], "nano").prompts
+    named = previews.addressed(prompts, [mia])
+    assert named[0].startswith("Mia walks") and named[1].startswith("小米 在") and named[2] == prompts[2]
+    assert previews.addressed(prompts, []) == prompts[2:]
+
+
+def test_what_only_looks_on_may_change_on_the_way(dataset, tiny, recipe, tmp_path):
+    out = tmp_path / "run"
+    run(dataset, tiny, recipe, out, 'prompts=["a red 艇"]')
+    before = (out / "sheets" / "before-1.mp4").read_bytes()
+    values = ('prompts=["a boat"]', "log_every=2", "save_every=1", "validate_every=4", "sheet_every=1")
+    (out / "train" / "step-00000004").rename(out / "gone")
+    run(dataset, tiny, recipe, out, *values, resume=True)
+    assert (out / "sheets" / "before-1.mp4").read_bytes() != before  # another prompt
+
+
 def test_what_is_held_out_is_held_out_by_whole_episodes(dataset, tiny, recipe, tmp_path):
     tuned, _, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
     assert tuned is None
@@ -142,6 +197,41 @@ def test_what_is_held_out_is_held_out_by_whole_episodes(dataset, tiny, recipe, t
     learned = {one.clip.episode for one in tuned.ready.examples.shown}
     held_out = {one.clip.episode for one in tuned.ready.held_out}
     assert len(held_out) == 1 and len(learned) == 3 and not learned & held_out
+
+
+def test_nobody_of_the_cast_is_held_out_whole(dataset, tiny, recipe, tmp_path):
+    lines = [json.loads(line) for line in (dataset / "clips.jsonl").read_text().splitlines()]
+    for line in lines:  # three files: one each of the cast, and one with nobody
+        line["names"] = {"episode-0": ["boat"], "episode-1": ["mia"], "episode-3": ["ann"]}.get(line["episode"], [])
+    kept = [line for line in lines if line["episode"] != "episode-2"]
+    (dataset / "clips.jsonl").write_text("\n".join(map(json.dumps, kept)))
+    write_cast(dataset, [Member(id=name, token=name.title()) for name in ("boat", "mia", "ann", "ghost")])
+    for seed in range(4):
+        out = tmp_path / str(seed)
+        _, heard, _ = run(dataset, tiny, recipe, out, "held_out=0.9", f"seed={seed}", "preserve=0", minutes=0)
+        split = json.loads((out / "clips.json").read_text())
+        learned = [line for line in kept if line["id"] in split["learned"]]
+        assert split["sha256"] == {line["id"]: line["sha256"] for line in kept}
+        assert {name for line in learned for name in line["names"]} == {"boat", "mia", "ann"}
+        assert len(split["held_out"]) == len(kept) - 3
+        assert "episode-1: is the last episode with Mia, so that at most single clips of it are held out" in heard
+        assert "Ghost: no learned clip names them, so that they are not learned; run piying cast" in heard
+
+
+def test_prior_clips_alone_are_refused(dataset, tiny, recipe, tmp_path):
+    lines = [json.loads(line) | {"names": []} for line in (dataset / "clips.jsonl").read_text().splitlines()]
+    (dataset / "clips.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(UsageError, match=r"prior=0.2: no clip names anyone of the cast; run piying cast, or set prior"):
+        run(dataset, tiny, recipe, tmp_path / "run", "prior=0.2")
+
+
+def test_a_log_whose_last_line_was_cut_off_is_gone_on_with(dataset, tiny, recipe, tmp_path, log):
+    run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    with (tmp_path / "run" / "train.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", resume=True)
+    assert [line["step"] for line in log(tmp_path / "run") if "v" in line] == [1, 2, 3, 4]
+    export(tuned, read, tmp_path / "run", whole=False)
 
 
 def test_gradients_that_are_not_finite_are_skipped_counted_and_rolled_back_from(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from piying import __version__
 from piying.adapters.adapter import Adapter
+from piying.evaluate import ledger
 from piying.train.tune.ready import NAME, Tuned
 from piying.train.tune.tuning import Tuning
 
@@ -12,7 +13,7 @@ from piying.train.tune.tuning import Tuning
 def card(tuned: Tuned, tuning: Tuning, out: Path, adapter: Adapter) -> str:
     """Markdown, with the head that model hubs read."""
     ready, config = tuned.ready, tuned.ready.config
-    learned = ready.examples.shown
+    learned, batch = ready.examples.shown, ready.examples.tuning.batch
     held_out = len(json.loads((out / "clips.json").read_text("utf-8"))["held_out"])
     names = ", ".join(adapter.triggers) or "a style"
     base = config.hub or config.name
@@ -49,7 +50,7 @@ def card(tuned: Tuned, tuning: Tuning, out: Path, adapter: Adapter) -> str:
         "",
         "## How it went",
         "",
-        f"{tuning.steps} steps of {tuning.batch}. The error of v on what was held out, by level of noise (log-SNR):",
+        f"{tuning.steps} steps of {batch}. The error of v on what was held out, by level of noise (log-SNR):",
         "",
         *_curve(out / f"{NAME}.jsonl"),
         "",
@@ -73,8 +74,7 @@ def _names(tuned: Tuned) -> list[str]:
 
 def _curve(log: Path) -> list[str]:
     """The held-out errors of the log as a table."""
-    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
-    seen = [line for line in lines if any(name.startswith("held out") for name in line)]
+    seen = [line for line in ledger.findings(log) if any(name.startswith("held out") for name in line)]
     if not seen:
         return ["Nothing was held out."]
     columns = [name for name in seen[0] if name.startswith("held out")]

@@ -13,7 +13,7 @@ from torch import nn
 from piying.adapters.attach import Fitted
 from piying.checks import memory_or
 from piying.config import ModelConfig
-from piying.data.dataset import Clip, Dataset, write_whole
+from piying.data.dataset import Clip, Dataset, Member, write_whole
 from piying.errors import PiyingError, UsageError
 from piying.memory.stream import Stream
 from piying.models.text import Block, TextEncoder, Tokenizer
@@ -93,10 +93,16 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     shown = [Shown.of(clip, latents.read(clip), dataset.cast) for clip in clips if latents.holds(clip)]
     if not shown:
         raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
-    learned, held_out = _split(shown, tuning, run.listen)
+    learned, held_out = _split(shown, dataset.cast, tuning, run.listen)
+    if tuning.prior and not _names(learned):
+        raise UsageError(f"prior={tuning.prior}: no clip names anyone of the cast; run piying cast, or set prior=0")
     if ranks.rank() == 0:
-        ids = {"learned": [one.clip.id for one in learned], "held_out": [one.clip.id for one in held_out]}
-        write_whole(run.out / "clips.json", json.dumps(ids, indent=1, ensure_ascii=False))
+        says = {
+            "learned": [one.clip.id for one in learned],
+            "held_out": [one.clip.id for one in held_out],
+            "sha256": {one.clip.id: one.clip.sha256 for one in shown},
+        }
+        write_whole(run.out / "clips.json", json.dumps(says, indent=1, ensure_ascii=False))
     prompts = [substitute(prompt, dataset.aliases) for prompt in tuning.prompts]
     reader = Reader(config.name, tokenizer.encode, config.transformer.text_tokens, source.words)
     _tell_of_captions([caption for one in shown for caption in one.captions], reader, tell)
@@ -169,21 +175,44 @@ def _tell_of_captions(captions: Sequence[str], reader: Reader, tell: Callable[[s
             tell(f'{len(found)} of {len(captions)} captions {fault}, e.g. "{caption:.40}" ({what:.40})')
 
 
-def _split(shown: list[Shown], tuning: Tuning, listen: Listener) -> tuple[list[Shown], list[Shown]]:
-    """What is learned, and what is held out: whole episodes, or clips where all are of one episode."""
-    if not tuning.held_out or len(shown) < 2:
-        return shown, []
-    dice = draw_at(tuning.seed, "held out")
-    episodes = sorted({one.clip.episode for one in shown})
-    if len(episodes) == 1:
-        listen(note("all clips are of one episode, so that single clips are held out"))
-        kept = set(dice.sample([one.clip.id for one in shown], max(1, round(tuning.held_out * len(shown)))))
-        inside = [one.clip.id in kept for one in shown]
-    else:
-        chosen = set(dice.sample(episodes, max(1, round(tuning.held_out * len(episodes)))))
-        inside = [one.clip.episode in chosen for one in shown]
-    learned = [one for one, out in zip(shown, inside, strict=True) if not out]
-    return learned, [one for one, out in zip(shown, inside, strict=True) if out]
+def _split(
+    shown: list[Shown], cast_: Sequence[Member], tuning: Tuning, listen: Listener
+) -> tuple[list[Shown], list[Shown]]:
+    """What is learned, and what is held out: whole episodes; single clips of one that is the last with someone in it.
+
+    Whoever no learned clip names is named.
+    """
+    learned, out = shown, set[str]()  # ids of clips
+    if tuning.held_out and len(shown) > 1:
+        dice = draw_at(tuning.seed, "held out")
+        episodes = sorted({one.clip.episode for one in shown})
+        for episode in dice.sample(episodes, _share(tuning, len(episodes))):
+            inside = [one for one in learned if one.clip.episode == episode]
+            others = [one for one in learned if one.clip.episode != episode]
+            if lost := _names(inside) - _names(others):
+                tokens = ", ".join(member.token for member in cast_ if member.id in lost)
+                last = f"{episode}: is the last episode with {tokens}"
+                listen(note(f"{last}, so that at most single clips of it are held out"))
+            elif not others:
+                listen(note("all clips are of one episode, so that single clips are held out"))
+            wanted = _share(tuning, len(inside)) if lost or not others else len(inside)
+            for one in dice.sample(inside, len(inside)):
+                rest = [other for other in learned if other is not one]
+                if wanted and rest and _names([one]) <= _names(rest):
+                    learned, out, wanted = rest, out | {one.clip.id}, wanted - 1
+    if unseen := [member.token for member in cast_ if member.id not in _names(learned)]:
+        listen(note(f"{', '.join(unseen)}: no learned clip names them, so that they are not learned; run piying cast"))
+    return learned, [one for one in shown if one.clip.id in out]
+
+
+def _share(tuning: Tuning, count: int) -> int:
+    """How many of so many are held out."""
+    return max(1, round(tuning.held_out * count))
+
+
+def _names(shown: Sequence[Shown]) -> set[str]:
+    """Ids of the cast in the clips."""
+    return {name for one in shown for name in one.clip.names}
 
 
 def _text_encoder(source: Source, device: torch.device, dtype: torch.dtype, memory: int | None) -> TextEncoder:

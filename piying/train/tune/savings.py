@@ -68,7 +68,8 @@ def estimate(
     cells = -(-frames // config.patch[0]) * prod(
         side // patch for side, patch in zip(sides, config.patch[1:], strict=True)
     )
-    entry = tuning.batch * (config.text_tokens + cells) * config.width * itemsize  # the input of one block
+    batch = -(-tuning.batch // ranks)
+    entry = batch * (config.text_tokens + cells) * config.width * itemsize  # the input of one block
     block = (12 * config.width**2 + 12 * config.width * config.time_width) * itemsize
     outer = 3 * config.width * (config.text_width + 2 * config.time_width) * itemsize
     held = 3 if savings.stream else 2 + config.layers // ranks if savings.split else config.layers

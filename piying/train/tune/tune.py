@@ -29,12 +29,12 @@ from piying.train.tune.board import board
 from piying.train.tune.cache import mark_of
 from piying.train.tune.frozen import stream
 from piying.train.tune.lesson import lesson, measure
-from piying.train.tune.previews import show
+from piying.train.tune.previews import addressed, show
 from piying.train.tune.ready import NAME, Ready, Tuned, check_size, load, note, prepare
 from piying.train.tune.recompute import recomputed
 from piying.train.tune.savings import GIB, Savings
 from piying.train.tune.trial import attempt
-from piying.train.tune.tuning import Tuning
+from piying.train.tune.tuning import LOOKING_ON, Tuning
 from piying.weights import store
 from piying.weights.checkpoint import open_source
 from piying.weights.source import Source
@@ -72,11 +72,15 @@ def tune(
     source.check()
     dataset = datasets.read(folder)
     check_size(dataset, source.config, model)
+    asked, count = tuning.batch, ranks.count()
+    tuning = replace(tuning, prompts=addressed(tuning.prompts, dataset.cast), batch=-(-asked // count) * count)
     if ranks.rank() == 0:
         _open(out, tuning, source, dataset, resume)
     ranks.wait()
     step = max((checkpoint.step_of(path) for path in (out / NAME).glob("**/step-*")), default=0)
     listen = silent if ranks.rank() else board(out / "board", step, listen)
+    if tuning.batch != asked:
+        listen(note(f"batch={asked}: is {tuning.batch} here, so that each of {count} processes has as many samples"))
     run = Run(tuning, out, device, Clock(minutes), listen)
     ready = prepare(source, model, dataset, run, memory)
     return _train(ready, run, memory)
@@ -246,7 +250,7 @@ def _trained(ready: Ready, tuning: Tuning) -> int:
 
 
 def _open(out: Path, tuning: Tuning, source: Source, dataset: Dataset, resume: bool) -> None:
-    """Marks `out` with all that decides the result."""
+    """Marks `out` with all that decides the result, and with what only looks on."""
     shown = hashlib.sha256(
         json.dumps([[asdict(clip) for clip in dataset.clips], [asdict(one) for one in dataset.cast]]).encode()
     )
@@ -262,7 +266,8 @@ def _open(out: Path, tuning: Tuning, source: Source, dataset: Dataset, resume: b
         before = json.loads(mark.read_text("utf-8"))
         now = json.loads(text)
         for part in says:
-            if {**before[part], "folder": None} != {**now[part], "folder": None}:
+            free = dict.fromkeys(("folder", *LOOKING_ON))
+            if before[part] | free != now[part] | free:
                 raise UsageError(f"out={out}: was trained with another {part}; use that one or choose another folder")
     elif resume:
         raise UsageError(f"out={out}: holds no training to go on with; leave out --resume")

@@ -9,6 +9,7 @@ from piying.adapters.attach import ATTENTION
 from piying.errors import UsageError
 from piying.train.recipe import OptimizerRecipe, build
 
+LOOKING_ON = ("prompts", "log_every", "save_every", "validate_every", "sheet_every")  # may change on the way
 CHARACTER = Path(__file__).with_name("character.toml")
 
 _GENTLE = OptimizerRecipe(rate=1e-4, warmup=50, ema=0.99)
@@ -25,7 +26,7 @@ class Tuning:
     alpha: float = 64.0
     targets: tuple[str, ...] = ATTENTION  # ends of the names of layers that are adapted
     steps: int = 2000
-    batch: int = 1  # of all ranks together
+    batch: int = 1  # of all ranks together; rounded up to a multiple of them
     optimizer: OptimizerRecipe = _GENTLE
     frames: tuple[int, ...] = ()  # lengths in pixels, one drawn a step; none: clips as long as they are
     log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
@@ -37,7 +38,7 @@ class Tuning:
     first_and_last: float = 0.0
     continuation: float = 0.0
     held_out: float = 0.1  # of the episodes, at least one; where there is one alone, of the clips
-    prompts: tuple[str, ...] = ()  # videos that are made on the way
+    prompts: tuple[str, ...] = ()  # videos made on the way; {token} and {alias} are those of the first of the cast
     seed: int = 0
     compile: bool = False  # CUDA only
     log_every: int = 10  # steps
