@@ -1,6 +1,5 @@
 """What a person asks for: one schema behind Python, the command line and the metadata of a video."""
 
-import hashlib
 import math
 import secrets
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, Validatio
 
 from piying.config import GuidanceCurve, ModelConfig, Sampler, Speed, Task, Weights
 from piying.errors import UsageError
+from piying.files import digest
 
 _STRENGTH = 0.8  # of a video made anew, where it is left open
 
@@ -232,8 +232,7 @@ def _clips(request: FullRequest, config: ModelConfig) -> int:
 
 def _mark(name: str, path: Path, expected: str | None) -> str:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest(path)
     except FileNotFoundError:
         raise UsageError(f"{name}={path}: no such file") from None
     except OSError as error:

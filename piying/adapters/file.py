@@ -1,11 +1,9 @@
 """Adapters from files and to files, whatever names they use; see formats.py."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,18 +81,6 @@ def with_alpha(adapter: Adapter, value: float) -> Adapter:
     """The same adapter with this alpha in every layer."""
     layers = {module: replace(layer, alpha=value) for module, layer in adapter.layers.items()}
     return replace(adapter, layers=layers, assumed=None)
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, computed once for as long as the file stays as it is."""
-    status = path.stat()
-    return _digest(path, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, changed: int, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def locate(path: str | Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from piying.adapters import file
 from piying.adapters.adapter import Adapter
 from piying.errors import ModelMissing, PiyingError, UsageError
+from piying.files import digest
 from piying.weights.store import home, make
 
 
@@ -69,7 +70,7 @@ def find(source: str, sha256: str | None = None) -> Found:
     """
     try:
         path = locate(source)
-        found = Found(path, file.digest(path))
+        found = Found(path, digest(path))
     except ModelMissing:
         if sha256 is None:
             raise
@@ -77,7 +78,7 @@ def find(source: str, sha256: str | None = None) -> Found:
     if found and sha256 in (None, found.sha256):
         return found
     for path in added().values():
-        if file.digest(path) == sha256:
+        if digest(path) == sha256:
             return Found(path, str(sha256))
     if found is None:
         raise ModelMissing(_unknown(source))

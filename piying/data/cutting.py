@@ -16,11 +16,11 @@ from piying.data import footage, scores, shapes
 from piying.data.bars import Bars, Box
 from piying.data.dataset import MEDIA
 from piying.data.footage import Footage
-from piying.data.record import Cut, Record, digest, hexadecimal
+from piying.data.record import Cut, Record, hexadecimal
 from piying.data.shapes import Window
 from piying.data.sources import Source
 from piying.errors import PiyingError
-from piying.files import replacing
+from piying.files import digest, replacing
 from piying.video import Video
 
 THUMBNAILS = "review"

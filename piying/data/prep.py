@@ -20,6 +20,7 @@ from piying.data.lint import lint
 from piying.data.record import WORK, Cut, Record
 from piying.data.sources import Source, Survey
 from piying.errors import PiyingError, UsageError
+from piying.files import digest
 from piying.prompts.enhance import Ask
 from piying.prompts.reader import Reader
 
@@ -212,7 +213,7 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 def _same(path: Path, stamp: tuple[int, int], before: Record) -> bool:
     """Whether a file is what was cut; one that was only copied or touched is."""
-    return stamp == before.stamp or (stamp[0] == before.stamp[0] and record.digest(path) == before.sha256)
+    return stamp == before.stamp or (stamp[0] == before.stamp[0] and digest(path) == before.sha256)
 
 
 def _prefix(episode: str, taken: set[str]) -> str:

@@ -1,6 +1,5 @@
 """What was cut from each file of footage, kept in the dataset folder, so that no file is decoded twice."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -53,12 +52,6 @@ class Record:
     faults: tuple[str, ...]
     cuts: tuple[Cut, ...]  # none where the file cannot be read
     sha256: str = ""  # of the file; empty where it cannot be read, or was cut by a version that did not keep it
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file. Raises OSError."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hexadecimal(looks: Sequence[np.ndarray]) -> tuple[str, ...]:

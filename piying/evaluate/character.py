@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 
 from piying.adapters import file
-from piying.adapters.file import digest
 from piying.data.dataset import Clip, write_whole
 from piying.data.describe import frames_of
 from piying.errors import UsageError
@@ -30,6 +29,7 @@ from piying.evaluate.jury import Judge
 from piying.evaluate.promises import Sets, Shown
 from piying.evaluate.report import Measure
 from piying.evaluate.runs import Run
+from piying.files import digest
 from piying.generate import Model, load
 from piying.prompts.aliases import substitute
 from piying.request import AdapterUse, Request

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from piying.adapters.file import digest
+from piying.files import digest
 from piying.prompts.folder import opening
 
 FRAMES = 4  # of a clip

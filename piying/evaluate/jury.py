@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from piying.adapters.file import digest
 from piying.data import scores
 from piying.data.dataset import Clip, Dataset
 from piying.data.describe import frames_of
@@ -19,6 +18,7 @@ from piying.evaluate.asks import Ask
 from piying.evaluate.embedding import Embedder, likeness
 from piying.evaluate.placing import Scale
 from piying.evaluate.scenery import Scenery
+from piying.files import digest
 from piying.theatre.scene import SUBJECTS, TROUPE, UNSEEN_STYLES
 from piying.video import read_image
 

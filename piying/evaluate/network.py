@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from piying.evaluate.sight import ACTOR, SCENE, SUBJECTS
 
+PLACE = 5  # of a token: where the subject is, how far it spreads, how much it covers
+
 
 class Views(NamedTuple):
     """Logits."""
@@ -72,9 +74,6 @@ class Network(nn.Module):
             self.motion(path),
             {name: head(scene) for name, head in self.scene.items()},
         )
-
-
-PLACE = 5  # of a token: where the subject is, how far it spreads, how much it covers
 
 
 def gather(shares: Tensor, features: Tensor) -> Tensor:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from piying.adapters.file import digest
 from piying.data import dataset as datasets
 from piying.data.dataset import Clip, Dataset, write_whole
 from piying.errors import PiyingError, UsageError
-from piying.files import replacing
+from piying.files import digest, replacing
 
 FILE = "pytorch_lora_weights.safetensors"
 BEST = "best"  # the folder of the adapter that a report chose

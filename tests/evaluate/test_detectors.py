@@ -139,10 +139,14 @@ def test_jitter_changes_little_and_each_clip_in_its_own_way():
     clip = torch.randint(60, 200, (1, 4, 1, 1, 3), dtype=torch.uint8).repeat(2, 1, 96, 144, 1)
     x = pictures(clip)
     masks = torch.zeros(2, 4, 96, 144, dtype=torch.uint8)
-    masks[..., 48, 72] = 1
+    masks[..., 40:48, 64:72] = 1
+    x[masks[:, :, None].expand_as(x) == 1] = 1
     changed, moved = jitter(x, masks, torch.Generator().manual_seed(1))
     assert moved.sum() == masks.sum()
     assert not torch.equal(moved, masks)
+    inside = changed.mean(2)[moved == 1]
+    assert inside.mean() > changed.mean(2)[moved == 0].mean() + 0.3
+    assert inside.min() > changed.mean() + 0.2  # the picture went where its mask did
     assert changed.shape == x.shape
     assert 0 < (changed - x).abs().mean() < 0.2
     assert not torch.equal(changed[0], changed[1])

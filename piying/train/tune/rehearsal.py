@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from piying.adapters.file import digest
 from piying.data.dataset import MEDIA, Clip, Member, write_cast, write_clips
 from piying.errors import UsageError
+from piying.files import digest
 from piying.theatre import casting, phrases_en, phrases_zh
 from piying.theatre.captions import Language, caption, tell
 from piying.theatre.facts import facts
