@@ -1,7 +1,8 @@
 import pytest
 
-from piying.adapters import file, store
+from piying.adapters import store
 from piying.errors import ModelMissing, UsageError
+from piying.files import digest
 from piying.weights.store import home
 
 
@@ -25,7 +26,7 @@ def test_what_is_added_is_found_by_its_name_until_it_is_removed(trained, tmp_pat
     assert store.added() == {}
     path = store.add(trained(), "大娃-1.0")
     assert store.added() == {"大娃-1.0": path} and path.parent == tmp_path / "home" / "adapters"
-    assert store.find("大娃-1.0") == store.Found(path, file.digest(path))
+    assert store.find("大娃-1.0") == store.Found(path, digest(path))
     (tmp_path / "大娃-1.0").mkdir()  # a name is a name, whatever folders there are
     assert store.locate("大娃-1.0") == path
     with pytest.raises(ModelMissing, match="no adapter in this folder"):
@@ -47,6 +48,6 @@ def test_a_name_that_cannot_be_a_file_or_a_choice_is_refused(trained, name, tmp_
 def test_a_digest_follows_the_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"1")
-    first = file.digest(path)
+    first = digest(path)
     path.write_bytes(b"22")
-    assert file.digest(path) != first
+    assert digest(path) != first

@@ -13,6 +13,7 @@ from piying.adapters import attach, file, store
 from piying.adapters.adapter import Adapter
 from piying.config import COGVIDEOX_2B, NANO
 from piying.errors import ModelMissing, PiyingError, UsageError
+from piying.files import digest
 from piying.generate import Model, load
 from piying.request import AdapterUse, Request
 
@@ -92,7 +93,7 @@ def test_nothing_is_read_twice(model, monkeypatch):
 def test_the_request_finds_its_adapter_again_or_refuses(model, tmp_path):
     video = model.generate("a red boat", seed=1, steps=2, adapters=["one.safetensors:0.8"])
     (use,) = video.request.adapters
-    assert (use.source, use.weight, use.sha256) == ("one.safetensors", 0.8, file.digest(tmp_path / "one.safetensors"))
+    assert (use.source, use.weight, use.sha256) == ("one.safetensors", 0.8, digest(tmp_path / "one.safetensors"))
     assert np.array_equal(model.make(video.request)[0].frames, video.frames)
     (tmp_path / "one.safetensors").rename(tmp_path / "moved.safetensors")
     with pytest.raises(ModelMissing, match=r"adapter=one.safetensors: no such file"):

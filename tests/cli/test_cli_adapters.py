@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from piying import video, weights
 from piying.adapters import attach, file
+from piying.files import digest
 from piying.video import read_request
 
 
@@ -94,7 +95,7 @@ def test_a_video_carries_its_adapters_and_is_made_again(piying, lora, boat, fram
     plain, made = boat("--out", "plain.mp4"), boat("--adapter", "ink:0.8", "--out", "ink.mp4", "--json")
     assert plain.code == made.code == 0
     assert made.json["request"]["adapters"] == [
-        {"source": "ink", "weight": 0.8, "sha256": file.digest(tmp_path / "home" / "adapters" / "ink.safetensors")}
+        {"source": "ink", "weight": 0.8, "sha256": digest(tmp_path / "home" / "adapters" / "ink.safetensors")}
     ]
     assert piying("replay", "ink.mp4").code == 0
     assert (frames[0] != frames[1]).any() and (frames[1] == frames[2]).all()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from piying.adapters.file import digest
 from piying.data.dataset import Clip, Member, write_cast, write_clips
+from piying.files import digest
 from piying.video import writing
 
 RECIPE = """
