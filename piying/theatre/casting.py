@@ -58,7 +58,7 @@ ROBES: dict[Subject | Troupe, Colour] = {
     "snake_lady": "black",
 }
 
-PAIR_SHARE = 0.3  # of the scenes have two actors
+PAIR_SHARE = 0.5  # of the scenes have two actors
 SEED_BITS = 30  # of a drawn scene's seed; seeds above are evaluation's, so that the two never meet
 
 

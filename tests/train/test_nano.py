@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from piying import weights
 from piying.errors import PiyingError, UsageError
@@ -146,6 +147,30 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_repeats_no_line_
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in tensors.items())
     lines = [json.loads(line) for line in (tmp_path / "vae.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == [2, 3]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_training_that_starts_from_a_model_goes_on_from_its_transformer_and_leaves_the_rest(
+    toy, trained, tmp_path, share
+):
+    _, folder, _ = trained
+    rates = replace(toy.transformer.optimizer, rate=share * 1e-2, matrix_rate=share * 1e-2)
+    part = replace(toy.transformer, optimizer=rates, tune_text=0.0)
+    more = stages.train_nano(replace(toy, start=str(folder), transformer=part), tmp_path, device="cpu", on_event=str)
+    assert not any((tmp_path / name).exists() for name in ("vae", "text", "tokenizer.json"))
+    for path in folder.rglob("*.safetensors"):
+        before, after = load_file(path), load_file(more / path.relative_to(folder))
+        same = all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+        assert same == (share == 0.0 or path.parent.name != "transformer"), path
+    assert (folder / "tokenizer/tokenizer.json").read_bytes() == (more / "tokenizer/tokenizer.json").read_bytes()
+
+
+def test_a_start_of_another_shape_is_refused_before_the_folder_is_marked(toy, trained, tmp_path):
+    _, folder, _ = trained
+    wider = replace(toy.model, text=replace(toy.model.text, vocabulary=900))
+    with pytest.raises(UsageError, match="another shape"):
+        stages.train_nano(replace(toy, start=str(folder), model=wider), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_log_tells_losses_pace_and_what_was_held_out(trained):

@@ -74,6 +74,7 @@ class Recipe:
     vae: VAERecipe
     transformer: TransformerRecipe
     text: TextRecipe = TextRecipe()
+    start: str | None = None  # a model: its transformer goes on learning, its autoencoder and text encoder stay
     model: ModelConfig = NANO
     seed: int = 0
     stored: Literal["float16", "bfloat16", "float32"] = "float16"  # weights in the finished folder

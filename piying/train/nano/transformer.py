@@ -7,10 +7,8 @@ from torch import Tensor, nn
 
 from piying.config import ModelConfig
 from piying.generate import Model
-from piying.models import initial
-from piying.models.text import TextEncoder, Tokenizer
+from piying.models.text import TextEncoder
 from piying.models.transformer import Transformer
-from piying.models.vae import VAE
 from piying.parallel import ranks
 from piying.request import Request
 from piying.sampling.schedule import add_noise, alphas, velocity
@@ -54,17 +52,12 @@ def training_scenes(recipe: Recipe) -> list[Scene]:
     return [training_scene(recipe.seed, i) for i in range(ranks.rank(), most, ranks.count())]
 
 
-def train_transformer(
-    run: Run[Recipe],
-    vae: VAE,
-    config: ModelConfig,
-    text: TextEncoder,
-    tokenizer: Tokenizer,
-) -> Painter | None:
-    """The trained pair; None where the clock ended the run before. `config` knows the latent scale."""
+def train_transformer(run: Run[Recipe], start: Checkpoint) -> Painter | None:
+    """The trained pair; None where the clock ended the run before. `start` knows the latent scale."""
     recipe, part = run.recipe, run.recipe.transformer
+    config, vae, tokenizer = start.config, start.vae, start.tokenizer
     steps = total(part.phases)
-    model = Painter(text.requires_grad_(True), initial.transformer(config.transformer, recipe.seed))
+    model = Painter(start.text.requires_grad_(True), start.transformer.requires_grad_(True))
     if trained := finished(NAME, model, steps, run):
         return trained
     shown, scenes = [validation_scene(i) for i in range(recipe.validation)], training_scenes(recipe)
