@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from piying.kernels.moments import BLOCK, FIRST, SECOND
 from piying.train.recipe import OptimizerRecipe
-from piying.train.tune.adam import BLOCK, Adam, decode, encode, round_by_chance
+from piying.train.tune.adam import Adam, decode, encode, round_by_chance
 
 STEADY = OptimizerRecipe(rate=0.01, warmup=1, decay=0.0, weight_decay=0.1)
 
@@ -14,13 +15,13 @@ def dice():
     return torch.Generator().manual_seed(0)
 
 
-@pytest.mark.parametrize("signed", [True, False], ids=["first", "second"])
-def test_codes_keep_magnitude_and_sign_and_their_mean_is_true(signed):
+@pytest.mark.parametrize("codes", [FIRST, SECOND], ids=["first", "second"])
+def test_codes_keep_magnitude_and_sign_and_their_mean_is_true(codes):
     torch.manual_seed(1)
     x = torch.randn(1, BLOCK) * torch.logspace(-4, 1, BLOCK)
-    x = x if signed else x.square()
+    x = x if codes.signed else x.square()
     random = dice()
-    decoded = torch.stack([decode(*encode(x, random, signed=signed), signed=signed) for _ in range(400)])
+    decoded = torch.stack([decode(*encode(x, random, codes), codes) for _ in range(400)])
     large = x.abs() > 1e-3 * x.abs().max()
     assert ((decoded[0] - x).abs() / x.abs())[large].max() < 0.1
     assert ((decoded.mean(0) - x).abs() / x.abs())[large].max() < 0.01
@@ -30,15 +31,15 @@ def test_codes_keep_magnitude_and_sign_and_their_mean_is_true(signed):
 def test_zeros_stay_zeros_and_the_largest_is_exact():
     x = torch.zeros(2, BLOCK)
     x[1, 3] = -7.0
-    for signed in (True, False):
-        codes, largest = encode(x.abs() if not signed else x, dice(), signed=signed)
-        assert torch.equal(decode(codes, largest, signed=signed), x if signed else x.abs())
+    for codes in (FIRST, SECOND):
+        kept = x if codes.signed else x.abs()
+        assert torch.equal(decode(*encode(kept, dice(), codes), codes), kept)
 
 
 def test_a_small_second_moment_never_falls_to_zero():
     x = torch.full((1, BLOCK), 1e-12)
     x[0, 0], x[0, 1] = 1.0, 0.0
-    decoded = decode(*encode(x, dice(), signed=False), signed=False)
+    decoded = decode(*encode(x, dice(), SECOND), SECOND)
     assert decoded[0, 1] == 0 and (decoded[0, 2:] >= 1e-12).all() and (decoded[0, 2:] < 2e-8).all()
 
 

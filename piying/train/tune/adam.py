@@ -7,20 +7,19 @@ is the root mean square of each update (arXiv:1804.04235, section 6). Weights in
 (arXiv:2010.06192): rounding to the nearest loses most steps of a fine-tuning.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from piying.kernels.machine import serve
+from piying.kernels.moments import BETAS, BLOCK, EPS, FIRST, SECOND, Codes, Key, Pace
 from piying.parallel import ranks
 from piying.train.optimizer import curve
 from piying.train.recipe import OptimizerRecipe
 from piying.train.seeds import noise_at
 from piying.train.shards import is_split, local, total
-
-BLOCK = 256  # values that share a largest one
-BETAS, EPS = (0.9, 0.98), 1e-8
-_RANGE = {True: 1e-5, False: 1e-8}  # of kept magnitudes against the largest of their block: first, second moment
 
 
 class Adam:
@@ -81,32 +80,27 @@ class Adam:
         """One step of one parameter; its gradient is gone afterwards."""
         parameter, state = self.parameters[index], self.states[index]
         assert parameter.grad is not None
-        gradient, weight = local(parameter.grad).float(), local(parameter)
-        if not is_split(parameter):
-            ranks.average([gradient])
-        self._squares.append(gradient.square().sum())
-        gradient = gradient.nan_to_num(0, 0, 0)
+        gradient, weight, split = local(parameter.grad), local(parameter), is_split(parameter)
         parameter.grad = None
-        dice = noise_at(self.seed, "rounding", self._step, index, *_shard_key(parameter), device=weight.device)
-        first, second = state.unpack(weight.device)
-        first.lerp_(gradient, 1 - BETAS[0])
-        second.lerp_(gradient.square_(), 1 - BETAS[1])
-        root = second.div(1 - BETAS[1] ** (self._step + 1)).sqrt_().add_(EPS)
-        update = first.div(1 - BETAS[0] ** (self._step + 1)).div_(root)
-        state.pack(first, second, dice)
-        squares = update.square().sum()
-        size = (total(squares) if is_split(parameter) else squares) / parameter.numel()
-        update.div_(size.sqrt().clamp(min=1))
+        if not split and ranks.count() > 1:
+            gradient = gradient.float()
+            ranks.average([gradient])
+
+        def mean(squares: Tensor) -> Tensor:
+            return (total(squares) if split else squares) / parameter.numel()
+
         rate = self.recipe.rate * curve(self._step, self.steps, self.recipe.warmup, self.recipe.decay)
-        whole = weight.float().mul_(1 - rate * self.recipe.weight_decay).sub_(update, alpha=rate)
-        weight.copy_(round_by_chance(whole, dice) if weight.dtype == torch.bfloat16 else whole)
+        pace = Pace(rate, 1 - rate * self.recipe.weight_decay, *(1 - beta ** (self._step + 1) for beta in BETAS))
+        key = Key(self.seed, self._step, index, ranks.rank() if split else 0)
+        kept = state.fetch(weight.device)
+        self._squares.append(step(weight, gradient, kept, pace, key, mean))
+        state.put(kept)
 
 
 class _Moments:
     """Both moments of one parameter in 8 bits. `kept`: codes uint8 [N] and the largest of each block [N / BLOCK]."""
 
     def __init__(self, weight: Tensor, on_host: bool) -> None:
-        self.shape = weight.shape
         blocks = -(-weight.numel() // BLOCK)
         device = torch.device("cpu") if on_host else weight.device
         pinned = on_host and weight.is_cuda
@@ -121,59 +115,89 @@ class _Moments:
             "second_largest": zeros(blocks, torch.float32),
         }
 
-    def unpack(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        here = {name: tensor.to(device, non_blocking=True) for name, tensor in self.kept.items()}
-        count = self.shape.numel()
-        first, second = (
-            decode(here[name].view(-1, BLOCK), here[f"{name}_largest"], signed=signed).flatten()[:count]
-            for name, signed in (("first", True), ("second", False))
-        )
-        return first.view(self.shape), second.view(self.shape)
+    def fetch(self, device: torch.device) -> dict[str, Tensor]:
+        """What is kept, on a device: itself where it is there."""
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in self.kept.items()}
 
-    def pack(self, first: Tensor, second: Tensor, dice: torch.Generator) -> None:
-        for name, moment, signed in (("first", first, True), ("second", second, False)):
-            flat = torch.nn.functional.pad(moment.flatten(), (0, -moment.numel() % BLOCK)).view(-1, BLOCK)
-            codes, largest = encode(flat, dice, signed=signed)
-            self.kept[name].copy_(codes.flatten(), non_blocking=True)
-            self.kept[f"{name}_largest"].copy_(largest, non_blocking=True)
+    def put(self, fetched: Mapping[str, Tensor]) -> None:
+        """Back to where it is kept, which is nothing to do for itself."""
+        for name, tensor in self.kept.items():
+            tensor.copy_(fetched[name], non_blocking=True)
 
 
-def encode(x: Tensor, dice: torch.Generator, *, signed: bool) -> tuple[Tensor, Tensor]:
+def step(
+    weight: Tensor,
+    gradient: Tensor,
+    kept: Mapping[str, Tensor],
+    pace: Pace,
+    key: Key,
+    mean: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Steps a weight and the moments that are kept of it, in place: the sum of squares of the gradient.
+
+    `mean` makes the mean over the whole parameter of a sum over this part of it. The gradient is used up.
+    """
+    if serve(weight) and weight.is_contiguous():
+        from piying.kernels import adam as kernel
+
+        return kernel.step(weight, gradient, kept, pace, key, mean)
+    gradient = gradient.float()
+    squares = gradient.square().sum()
+    gradient.nan_to_num_(0, 0, 0)
+    dice = noise_at(key.seed, "rounding", *key[1:], device=weight.device)
+    first, second = (
+        decode(kept[name].view(-1, BLOCK), kept[f"{name}_largest"], codes).flatten()[: weight.numel()].view_as(weight)
+        for name, codes in (("first", FIRST), ("second", SECOND))
+    )
+    first.lerp_(gradient, 1 - BETAS[0])
+    second.lerp_(gradient.square_(), 1 - BETAS[1])
+    update = first.div(pace.first).div_(second.div(pace.second).sqrt_().add_(EPS))
+    for name, moment, codes in (("first", first, FIRST), ("second", second, SECOND)):
+        flat = torch.nn.functional.pad(moment.flatten(), (0, -moment.numel() % BLOCK)).view(-1, BLOCK)
+        coded, largest = encode(flat, dice, codes)
+        kept[name].copy_(coded.flatten())
+        kept[f"{name}_largest"].copy_(largest)
+    update.div_(mean(update.square().sum()).sqrt().clamp(min=1))
+    whole = weight.float().mul_(pace.keep).sub_(update, alpha=pace.rate)
+    weight.copy_(round_by_chance(whole, dice) if weight.dtype == torch.bfloat16 else whole)
+    return squares
+
+
+def encode(x: Tensor, dice: torch.Generator, codes: Codes) -> tuple[Tensor, Tensor]:
     """x [N BLOCK] -> codes uint8 [N BLOCK] and the largest magnitude of each row [N].
 
-    Code 0 is 0; 1 to the last are magnitudes at even distances of their logarithm, the last the largest; a sign takes
-    a bit. A magnitude between two goes to one of them by chance, such that its mean is kept. Without a sign, what is
-    below the smallest is kept as that: a second moment that falls to 0 makes its weight jump.
+    A magnitude between two goes to one of them by chance, such that its mean is kept. Without a sign, what is below the
+    smallest is kept as that: a second moment that falls to 0 makes its weight jump.
     """
     largest = x.abs().amax(1)
-    ratio = largest[:, None].clamp(min=1e-30)
-    share = (x.abs() / ratio).clamp_(max=1)
-    last, low = (127, 255)[not signed], _RANGE[signed]
-    spacing = -torch.log(torch.tensor(low)).item() / (last - 1)
-    place = (share.clamp(min=low).log_() / spacing + last).clamp_(1, last)  # 1 at `low`, `last` at 1
-    floor = place.floor().clamp_(max=last - 1)
-    under, over = (torch.exp((floor + i - last) * spacing) for i in (0, 1))
-    small = share < low  # between 0 and the smallest
-    under, over, floor = under.masked_fill(small, 0), over.masked_fill(small, low), floor.masked_fill(small, 0)
-    chance = (share - under) / (over - under)
-    if not signed:
-        chance = chance.masked_fill(small & (share > 0), 1.0)
-    drawn = torch.rand(x.shape, generator=dice, device=x.device)
-    codes = (floor + (drawn < chance)).to(torch.uint8)
-    if signed:
-        codes |= (x < 0).to(torch.uint8) << 7
-    return codes, largest
+    share = (x.abs() / largest[:, None].clamp(min=1e-30)).clamp_(max=1)
+    place = share.clamp(min=codes.low).log_().div_(codes.spacing).add_(codes.last)
+    floor = place.floor_().clamp_(1, codes.last - 1)  # 1 at `low`, `last` at 1
+    under, over = (torch.exp((floor + i - codes.last) * codes.spacing) for i in (0, 1))
+    small = share < codes.low  # between 0 and the smallest
+    under.masked_fill_(small, 0)
+    over.masked_fill_(small, codes.low)
+    floor.masked_fill_(small, 0)
+    chance = (share - under).div_(over.sub_(under))
+    if not codes.signed:
+        chance.masked_fill_(small & (share > 0), 1.0)
+    coded = (floor + (torch.rand(x.shape, generator=dice, device=x.device) < chance)).to(torch.uint8)
+    if codes.signed:
+        coded |= (x < 0).to(torch.uint8) << 7
+    return coded, largest
 
 
-def decode(codes: Tensor, largest: Tensor, *, signed: bool) -> Tensor:
+def decode(coded: Tensor, largest: Tensor, codes: Codes) -> Tensor:
     """The way back, float32 [N BLOCK]."""
-    last = 127 if signed else 255
-    spacing = -torch.log(torch.tensor(_RANGE[signed])).item() / (last - 1)
-    table = torch.exp((torch.arange(last + 1, device=codes.device) - last) * spacing)
+    return _table(codes, coded.device)[coded.int()].mul_(largest[:, None])
+
+
+@cache
+def _table(codes: Codes, device: torch.device) -> Tensor:
+    """What each code stands for against the largest of its block."""
+    table = torch.exp((torch.arange(codes.last + 1, device=device) - codes.last) * codes.spacing)
     table[0] = 0
-    if signed:
-        table = torch.cat([table, -table])
-    return table[codes.int()] * largest[:, None]
+    return torch.cat([table, -table]) if codes.signed else table
 
 
 def round_by_chance(x: Tensor, dice: torch.Generator) -> Tensor:
@@ -181,11 +205,6 @@ def round_by_chance(x: Tensor, dice: torch.Generator) -> Tensor:
     bits = x.contiguous().view(torch.int32)
     below = torch.randint(0, 1 << 16, x.shape, generator=dice, device=x.device, dtype=torch.int32)
     return ((bits + below) & -(1 << 16)).view(torch.float32).bfloat16()
-
-
-def _shard_key(parameter: Tensor) -> tuple[int, ...]:
-    """Shards of one parameter draw apart; copies of it draw the same."""
-    return (ranks.rank(),) if is_split(parameter) else ()
 
 
 def _all_finite(value: Tensor) -> bool:
