@@ -92,7 +92,8 @@ def _plans(device: str) -> Iterator[Plan]:
 def _peak(call: Call, plan: Plan) -> int:
     encodes, (height, width) = call.task == "encode", call.size
     chunks = schedule(call.frames, FRAME_CHUNK) if encodes else schedule((call.frames - 1) // 4 + 1, LATENT_CHUNK)
-    meter = _Meter(plan, call.dtype.itemsize, call.kernels, call.remember or len(chunks) > 1)
+    copies = call.device == "cuda" and call.dtype == torch.float32  # cuDNN's have no other layout there
+    meter = _Meter(plan, call.dtype.itemsize, call.kernels, copies, call.remember or len(chunks) > 1)
     if not encodes:
         meter.base = meter.bytes((call.batch, call.frames, height, width, 3))  # the result
     for chunk in chunks[:2]:  # later ones are like the second
@@ -111,6 +112,7 @@ class _Meter:
     plan: Plan
     itemsize: int
     kernels: bool  # whether `ops` has them
+    copies: bool  # whether convolutions copy what they read and what they make: to channels first and back
     remembers: bool  # whether convolutions keep a past
     base: int = 0  # held all the time
     past: int = 0  # on the device
@@ -150,7 +152,7 @@ class _Meter:
         self._turn += 1
         seen, inside = self.bytes(shape, rows=rows + 2, frames=2), min(rows + 2, shape[2])
         y = self.bytes(shape, channels, rows)
-        needs = [seen + y + 27 * shape[4] * channels * self.itemsize, seen + self.plain(shape, inside)]
+        needs = [self.conv(seen, y, 27 * shape[4] * channels), seen + self.plain(shape, inside)]
         if not self.kernels:  # some convolutions give another layout there, which is copied
             needs.append(seen + 2 * y)
         if source and source.anew:
@@ -161,8 +163,12 @@ class _Meter:
         """A band of twice the height and width, from so many frames."""
         fewer = (shape[0], frames, *shape[2:])
         y = self.bytes(fewer, rows=rows)
-        seen = self.bytes(fewer, rows=rows + 2) + 9 * shape[4] ** 2 * self.itemsize
-        return y + max(seen, self.bytes(shape, rows=rows) if frames < shape[1] else 0, self.plain(shape, rows))
+        made = self.conv(self.bytes(fewer, rows=rows + 2), y, 9 * shape[4] ** 2)
+        return max(made, y + max(self.bytes(shape, rows=rows) if frames < shape[1] else 0, self.plain(shape, rows)))
+
+    def conv(self, seen: int, y: int, weights: int) -> int:
+        """A convolution of so many weights, from bytes to bytes."""
+        return (seen + y) * (2 if self.copies else 1) + weights * self.itemsize
 
     def plain(self, shape: Shape, rows: int) -> int:
         """What plain math takes where there are no kernels: a frame of a band in float32, a few times."""
@@ -205,8 +211,8 @@ class _Meter:
         result = _Source((batch, frames, height // 2, width // 2, channels), frames)
         rows = self.rows("halve", result.shape)
         seen = self.itemsize * batch * frames * (2 * rows + 1) * (width + 1) * channels
-        weight = 9 * channels**2 * self.itemsize
-        needs = seen + weight + self.bytes(result.shape, rows=rows), seen + self.plain(result.shape, rows)
+        made = self.conv(seen, self.bytes(result.shape, rows=rows), 9 * channels**2)
+        needs = made, seen + self.plain(result.shape, rows)
         self.note(self.size(source) + self.size(result) + max(needs))
         return result
 

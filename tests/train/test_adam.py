@@ -1,5 +1,8 @@
 """Adam in 8 bits: its codes, its rounding, its steps, against torch's."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -123,3 +126,14 @@ def test_a_restored_one_goes_on_bit_by_bit():
 def test_states_take_two_bytes_a_weight():
     optimizer = Adam([nn.Parameter(torch.zeros(1000, 1024))], STEADY, 1, fused=True)
     assert sum(tensor.nbytes for tensor in optimizer.tensors().values()) < 2.05 * 1000 * 1024
+
+
+def test_weights_that_nobody_wants_any_more_are_freed():
+    """A way that did not fit leaves its memory to the next one."""
+    model, inputs, wanted = regression()
+    optimizer = Adam(model.parameters(), STEADY, 5, fused=True)
+    optimizer.descend((model(inputs) - wanted).square().mean(), 0)
+    seen = [weakref.ref(parameter) for parameter in model.parameters()]
+    del model, optimizer
+    gc.collect()
+    assert not any(weight() is not None for weight in seen)

@@ -8,7 +8,9 @@ is the root mean square of each update (arXiv:1804.04235, section 6). Weights in
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from functools import cache, partial
+from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -46,8 +48,9 @@ class Adam:
         self._step = 0
         self._squares: list[Tensor] = []
         if fused:
+            update = WeakMethod(self._update)  # Python does not see what autograd holds: a circle would never be freed
             for index, parameter in enumerate(self.parameters):
-                parameter.register_post_accumulate_grad_hook(lambda p, index=index: self._update(index))
+                parameter.register_post_accumulate_grad_hook(partial(_call, update, index))
 
     def descend(self, value: Tensor, step: int) -> Tensor:
         """Makes and applies the gradients of a loss: their norm. A loss that is not finite changes nothing."""
@@ -123,6 +126,11 @@ class _Moments:
         """Back to where it is kept, which is nothing to do for itself."""
         for name, tensor in self.kept.items():
             tensor.copy_(fetched[name], non_blocking=True)
+
+
+def _call(update: WeakMethod[Any], index: int, _: Tensor) -> None:
+    if alive := update():
+        alive(index)
 
 
 def step(
