@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Model", "Request", "Video", "load"]
 
-# Pieces of fixed sizes would leave holes in a card's memory that a small one cannot spare. torch reads this when it first
-# takes any, before 2.9 by the second name; what a user set counts.
+# Pieces of fixed sizes would leave holes in a card's memory that a small one cannot spare. torch reads this when it
+# first takes any, before 2.9 by the second name; what a user set counts.
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
 if sys.platform == "linux" and not os.environ.keys() & _ALLOCATOR:
     os.environ |= dict.fromkeys(_ALLOCATOR, "expandable_segments:True")
