@@ -49,8 +49,8 @@ class Phase:
     trial: int  # scenes never learned, on which each round is tried
 
 
-PICTURES = Phase("pictures", 1, rounds=24, scenes=4096, passes=8, batch=256, rate=2e-3, job=64, trial=512)
-CLIPS = Phase("clips", LOOKS, rounds=20, scenes=1024, passes=3, batch=64, rate=2e-3, job=16, trial=256)
+PICTURES = Phase("pictures", 1, rounds=24, scenes=4096, passes=8, batch=128, rate=1.5e-3, job=64, trial=512)
+CLIPS = Phase("clips", LOOKS, rounds=20, scenes=1024, passes=3, batch=32, rate=6e-4, job=16, trial=256)
 
 
 class Targets(NamedTuple):
@@ -395,7 +395,9 @@ def main(
         Path, typer.Option(help="Where the weights are written; the training's state lies beside.")
     ] = WEIGHTS,
     device: Annotated[str | None, typer.Option(help="cpu, mps or cuda; else the best that is here.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop cleanly after so long; the same command goes on.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop cleanly after so long; the same command goes on.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="nano, or the folder of another model of the theatre whose VAE a part goes through."),
