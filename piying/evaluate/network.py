@@ -36,7 +36,7 @@ class Views(NamedTuple):
 class Network(nn.Module):
     """2.5 million parameters at the default width, which is that of the finest features."""
 
-    def __init__(self, width: int = 48) -> None:
+    def __init__(self, width: int = 40) -> None:
         super().__init__()
         self.eye = Eye(width)
         self.course = Course(width)
