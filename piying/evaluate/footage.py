@@ -22,7 +22,7 @@ from piying.evaluate.prompts import Case
 from piying.generate import Model
 from piying.models.vae import VAE
 from piying.request import Request
-from piying.theatre.ahead import draw_ahead
+from piying.theatre.ahead import Job, draw_ahead
 from piying.theatre.scene import FPS, FRAMES, Scene
 from piying.theatre.stage import render
 from piying.video import Video
@@ -150,7 +150,7 @@ def numbers(folder: Path, name: str) -> dict[int, float]:
 
 def _draw(cases: Sequence[Staged], batches: Sequence[Sequence[int]]) -> Iterator[torch.Tensor]:
     """The scenes of each batch as the theatre draws them, uint8 [N F H W 3]."""
-    return draw_ahead([([cases[i].scene for i in batch], FRAMES) for batch in batches], CANVAS, RENDERED)
+    return draw_ahead([Job([cases[i].scene for i in batch], FRAMES) for batch in batches], CANVAS, RENDERED)
 
 
 def _missing(numbers: Sequence[int] | Mapping[int, Request], folder: Path, size: int) -> list[list[int]]:

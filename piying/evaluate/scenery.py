@@ -22,7 +22,7 @@ from piying.evaluate.nearest import coarse
 from piying.files import replacing
 from piying.models.vae import VAE
 from piying.theatre import casting
-from piying.theatre.ahead import draw_ahead
+from piying.theatre.ahead import Job, draw_ahead
 from piying.theatre.scene import BACKDROPS, LIGHTS, STYLES, SUBJECTS, TROUPE, UNSEEN_STYLES, Scene
 
 FACTS: dict[str, tuple[str, ...]] = {"backdrop": BACKDROPS, "style": (*STYLES, *UNSEEN_STYLES), "light": LIGHTS}
@@ -69,7 +69,7 @@ def learn(vae: VAE, folder: Path, device: str, drawn: int = DRAWN, through: int 
         folder.mkdir(parents=True, exist_ok=True)
         dice = random.Random("scenery")
         scenes = [_scene(dice) for _ in range(drawn)]
-        jobs = [(scenes[start : start + 4], FRAMES) for start in range(0, drawn, 4)]
+        jobs = [Job(scenes[start : start + 4], FRAMES) for start in range(0, drawn, 4)]
         parts: list[dict[str, Tensor]] = []
         again: list[dict[str, Tensor]] = []
         for clips in draw_ahead(jobs, CANVAS, 16):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from threading import Thread
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,13 @@ from torch import Tensor
 from piying.theatre.scene import Scene
 from piying.theatre.stage import render
 
-Job = tuple[Sequence[Scene], int]  # scenes, frames of each
+
+class Job(NamedTuple):
+    """Scenes, the frames of the clip of each, and which of these to draw, as `render` has them."""
+
+    scenes: Sequence[Scene]
+    frames: int
+    moments: Sequence[Sequence[int]] | None = None
 
 
 def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int, *, masked: bool = False) -> Iterator[Tensor]:
@@ -26,7 +33,7 @@ def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int, *, masked:
     """
     cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # of each rank of torchrun
     if len(jobs) < 2 * cores:
-        return (torch.from_numpy(_draw(scenes, frames, size, masked)) for scenes, frames in jobs)
+        return (torch.from_numpy(_draw(job, size, masked)) for job in jobs)
     clips = _work(deque(jobs), size, masked, cores, max(room, 2 * cores))
     next(clips)  # up to the first yield, where the workers have begun
     return map(torch.from_numpy, clips)
@@ -39,8 +46,7 @@ def _work(jobs: deque[Job], size: tuple[int, int], masked: bool, cores: int, roo
 
     def submit() -> None:
         while jobs and len(waiting) < room:
-            scenes, frames = jobs.popleft()
-            waiting.append(workers.submit(_draw, scenes, frames, size, masked))
+            waiting.append(workers.submit(_draw, jobs.popleft(), size, masked))
 
     try:
         submit()
@@ -71,7 +77,7 @@ def _begin() -> None:
         os.nice(10)  # who reads the clips has work of its own
 
 
-def _draw(scenes: Sequence[Scene], frames: int, size: tuple[int, int], masked: bool) -> np.ndarray:
+def _draw(job: Job, size: tuple[int, int], masked: bool) -> np.ndarray:
     """Arrays travel between processes without shared memory."""
-    drawn = render(scenes, frames=frames, size=size)
+    drawn = render(job.scenes, frames=job.frames, moments=job.moments, size=size)
     return (torch.cat([drawn.frames, drawn.masks[..., None]], dim=-1) if masked else drawn.frames).numpy()

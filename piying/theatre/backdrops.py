@@ -23,7 +23,7 @@ _PLACES: dict[Backdrop, Callable[[Callable[[], Sheet], Random], Sequence[Layer]]
 }
 
 
-@lru_cache(maxsize=VARIANTS * len(_PLACES) * 6)  # nano's whole world, about 200 MB
+@lru_cache(maxsize=VARIANTS * len(_PLACES) * 10)  # nano's whole world, about 330 MB
 def draw(
     backdrop: Backdrop, light: Light, outline: float, variant: int, height: int, aspect: float, device: str
 ) -> tuple[Layer, ...]:

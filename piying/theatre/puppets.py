@@ -73,7 +73,7 @@ def _textures(subject: Puppet, colour: Colour, style: AnyStyle, resolution: int,
     return torch.from_numpy(np.einsum("pkyx,kc->pcyx", counts, paints).round().astype(np.uint8)).to(device)
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=256)  # nano's whole world
 def _coverage(subject: Puppet, style: AnyStyle, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """What puppets of all colours have in common: see `raster.coverage`."""
     figure = FIGURES[subject]

@@ -23,7 +23,7 @@ from piying.theatre.scene import FRAMES, Light, Scene
 class Drawing:
     """Rendered clips, and which actor covers each pixel: 0 none, 1 the first, 2 the second."""
 
-    frames: Tensor  # uint8 [B F H W 3]
+    frames: Tensor  # uint8 [B F H W 3]; F of the moments, where only some were drawn
     masks: Tensor  # uint8 [B F H W]
 
 
@@ -31,31 +31,43 @@ def render(
     scenes: Sequence[Scene],
     *,
     frames: int = FRAMES,
+    moments: Sequence[Sequence[int]] | None = None,
     size: tuple[int, int] = (96, 144),
     device: torch.device | str = "cpu",
 ) -> Drawing:
-    """Clips of the scenes on a canvas of `size` (height, width). A scene gives the same clip alone and among others."""
-    clips = [_perform(scene, frames, size, str(device)) for scene in scenes]
+    """Clips of the scenes on a canvas of `size` (height, width). A scene gives the same clip alone and among others.
+
+    `moments`: of each scene the frames of its clip to draw, as many of each, and no others; None: all.
+    """
+    chosen = [range(frames)] * len(scenes) if moments is None else moments
+    clips = [
+        _perform(scene, frames, torch.tensor(shown), size, str(device))
+        for scene, shown in zip(scenes, chosen, strict=True)
+    ]
     pictures, masks = (torch.stack(part) for part in zip(*clips, strict=True))
     return Drawing(pictures, masks)
 
 
-def _perform(scene: Scene, frames: int, size: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:
-    """One clip: uint8 [F H W 3] and masks uint8 [F H W]. The front sheet and half of the weather hide the actors."""
+def _perform(scene: Scene, frames: int, moments: Tensor, size: tuple[int, int], device: str) -> tuple[Tensor, Tensor]:
+    """One clip at its moments: uint8 [F H W 3] and masks uint8 [F H W].
+
+    The front sheet and half of the weather hide the actors. What a frame shows hangs on the whole course, not on the
+    moments that are drawn with it.
+    """
     course = track(scene, frames, size[1] / size[0])
-    canvas = torch.zeros(frames, 3, *size, device=device)
-    masks = torch.zeros(frames, *size, dtype=torch.uint8, device=device)
+    canvas = torch.zeros(len(moments), 3, *size, device=device)
+    masks = torch.zeros(len(moments), *size, dtype=torch.uint8, device=device)
     veils = weather.veils(scene.weather, scene.style, scene.light, scene.seed, size, device)
 
     *behind, front = _scenery(scene, size, device)
     for sheet in behind:
-        _stand(canvas, sheet, course)
-    _drift(canvas, [veil for veil in veils if veil.behind], course)
+        _stand(canvas, sheet, course, moments)
+    _drift(canvas, [veil for veil in veils if veil.behind], course, moments)
     lower_last = sorted(range(len(scene.actors)), key=lambda a: float(course.centre[a, :, 1].mean()))
     for a in lower_last:
-        _act(canvas, masks, scene, a, course)
-    _stand(canvas, front, course)
-    _drift(canvas, [veil for veil in veils if not veil.behind], course)
+        _act(canvas, masks, scene, a, course, moments)
+    _stand(canvas, front, course, moments)
+    _drift(canvas, [veil for veil in veils if not veil.behind], course, moments)
 
     pictures = styles.finish(canvas, scene.style).mul_(_gain(scene.style, scene.light, size, device)).add_(0.5)
     return pictures.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous(), masks
@@ -78,18 +90,18 @@ def _scenery(scene: Scene, size: tuple[int, int], device: str) -> list[Layer]:
     return graded
 
 
-def _stand(canvas: Tensor, sheet: Layer, course: Track) -> None:
+def _stand(canvas: Tensor, sheet: Layer, course: Track, moments: Tensor) -> None:
     """Put a sheet before the canvas, in place, as the camera sees it: the farther, the less it moves and grows."""
     height, width = canvas.shape[-2:]
     left, top, right, bottom = sheet.box
     zoom = course.zoom**sheet.depth
     x, y = (course.offset * sheet.depth).unbind(1)
-    if course.at_rest:  # one picture for all frames
-        zoom, x, y = zoom[:1], x[:1], y[:1]
     first = max(0, int(height * float(((top - 0.5 - y) * zoom + 0.5).min())))
     last = min(height, 1 + int(height * float(((bottom - 0.5 - y) * zoom + 0.5).max())))
     if first >= last:
         return
+    shown = moments[:1] if course.at_rest else moments  # one picture for all frames
+    zoom, x, y = zoom[shown], x[shown], y[shown]
     # Pixel centres -> canvas heights -> drawing space -> -1..1 across the texture.
     columns = ((torch.arange(width) + 0.5) / height - course.aspect / 2) / zoom[:, None] + x[:, None]
     rows = ((torch.arange(first, last) + 0.5) / height - 0.5) / zoom[:, None] + y[:, None] + 0.5
@@ -100,7 +112,7 @@ def _stand(canvas: Tensor, sheet: Layer, course: Track) -> None:
     _cover(canvas[:, :, first:last], F.grid_sample(texture, grid, padding_mode="border", align_corners=False))
 
 
-def _act(canvas: Tensor, masks: Tensor, scene: Scene, a: int, course: Track) -> None:
+def _act(canvas: Tensor, masks: Tensor, scene: Scene, a: int, course: Track, moments: Tensor) -> None:
     """Put an actor and the shadow that it throws before the canvas, in place, and into the masks."""
     frames, _, height, width = canvas.shape
     device, actor = canvas.device, scene.actors[a]
@@ -114,11 +126,12 @@ def _act(canvas: Tensor, masks: Tensor, scene: Scene, a: int, course: Track) -> 
     wide = 2 * float(((half_width * cos.abs() + half_height * sin.abs()) * scale).max() + margin)
     tall = 2 * float(((half_width * sin.abs() + half_height * cos.abs()) * scale).max() + margin)
     wide, tall = min(width, int(wide) + 1), min(height, int(tall) + 1)
+    cos, sin, scale, centre = cos[moments], sin[moments], scale[moments], centre[moments]
     left = (centre[:, 0] - wide / 2).round().clamp(0, width - wide).long()
     top = (centre[:, 1] - tall / 2).round().clamp(0, height - tall).long()
 
     resolution = 32 * round(0.5 + float(course.scale[a, 0]) * height * 2.5 * max(half_width, half_height) / 32)
-    textures, to_texture = puppets.layers(actor, scene.style, resolution, course.phase[a], device)
+    textures, to_texture = puppets.layers(actor, scene.style, resolution, course.phase[a, moments], device)
     lamp = torch.cat((on_actors(scene.light), torch.ones(1))).to(device)
     # Window pixels -> puppet units -> texture.
     linear = torch.stack((facing * cos, facing * sin, -sin, cos), 1).view(-1, 2, 2) / scale[:, None, None]
@@ -148,13 +161,14 @@ def _act(canvas: Tensor, masks: Tensor, scene: Scene, a: int, course: Track) -> 
         masks[f, rows, columns].masked_fill_(covered[f], a + 1)
 
 
-def _drift(canvas: Tensor, veils: list[weather.Veil], course: Track) -> None:
+def _drift(canvas: Tensor, veils: list[weather.Veil], course: Track, moments: Tensor) -> None:
     """Put veils of weather before the canvas, in place."""
     frames, _, height, width = canvas.shape
-    seconds = torch.linspace(0, SECONDS, frames)
+    seconds = torch.linspace(0, SECONDS, len(course.zoom))[moments]
+    offset = course.offset[moments]
     for veil in veils:
-        x = veil.drift * seconds - course.offset[:, 0] + veil.sway * torch.sin(2.1 * seconds)
-        y = veil.fall * seconds - course.offset[:, 1]
+        x = veil.drift * seconds - offset[:, 0] + veil.sway * torch.sin(2.1 * seconds)
+        y = veil.fall * seconds - offset[:, 1]
         # Where the window [H W] of each frame is in the tile, which is repeated to [2H 2W].
         columns = torch.arange(width) + 0.5 + (-x * height)[:, None].remainder(width)
         rows = torch.arange(height) + 0.5 + (-y * height)[:, None].remainder(height)

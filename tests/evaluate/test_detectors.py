@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+import typer
 
 from piying.errors import ModelMissing
 from piying.evaluate import detectors
 from piying.evaluate.jitter import jitter
 from piying.evaluate.looks import LOOKS, pictures
-from piying.evaluate.network import Network, gather, places
-from piying.evaluate.sight import ACTOR, SCENE, SUBJECTS
+from piying.evaluate.network import REACH, Glance, Network, gather, likeness, places
+from piying.evaluate.sight import ACTOR, CAMERAS, MOTIONS, SCENE, SUBJECTS
+from piying.theatre import ahead
 from piying.theatre.casting import SEED_BITS
 from piying.theatre.scene import FRAMES, Actor, Scene
 from piying.theatre.stage import render
@@ -65,51 +67,150 @@ def test_a_puppet_that_changes_on_the_way_is_not_steady():
     assert not detectors.sights(swapped)[0].steady
 
 
+def glance(scene):
+    """Of a network that is right about everything in one picture of a scene."""
+    seen = views(scene)
+    scenery = {name: logits for name, logits in seen.scene.items() if name != "camera"}
+    return Glance(
+        None, seen.cells[:, 0], None, seen.presence[..., 0], seen.colour[:, :, 0], seen.size, scenery
+    )  # fmt: skip
+
+
 def test_the_loss_of_the_truth_is_least_and_colourless_styles_ask_for_no_colour():
-    truth, chosen = detectors.targets([PAIR], "cpu"), torch.tensor([0])
-    masks = torch.ones(1, LOOKS, 96, 144, dtype=torch.uint8)  # the first actor everywhere
-    right = detectors.error(views(PAIR), masks, truth, chosen)
+    truth = detectors.targets([PAIR], "cpu")
+    masks = torch.ones(1, 96, 144, dtype=torch.uint8)  # the first actor everywhere
+    right = detectors.naming(glance(PAIR), masks, truth)
     for wrong in (replace(PAIR, weather="snow"), replace(PAIR, actors=PAIR.actors[:1])):
-        assert detectors.error(views(wrong), masks, truth, chosen) > right + 0.5
-    assert detectors.error(views(PAIR), 2 * masks, truth, chosen) > right + 0.5
+        assert detectors.naming(glance(wrong), masks, truth) > right + 0.5
+    assert detectors.naming(glance(PAIR), 2 * masks, truth) > right + 0.5
+    seen = views(PAIR)
+    right = detectors.following(seen.scene["camera"], seen.motion, truth)
+    assert detectors.following(seen.scene["camera"].roll(1), seen.motion, truth) > right + 0.5
+    assert detectors.following(seen.scene["camera"], seen.motion.roll(1, -1), truth) > right + 0.5
     shadow = detectors.targets([replace(PAIR, style="shadow")], "cpu")
     assert (shadow.actor["colour"] == -100).all()
     assert (shadow.actor["motion"] >= 0).sum() == 2
 
 
-def test_training_learns_what_it_is_shown():
+def test_in_a_mirror_left_is_right_and_all_else_as_it_was():
+    scenes = [PAIR, replace(PAIR, camera="pan_right"), replace(PAIR, camera="zoom_in")]
+    truth = detectors.targets(scenes, "cpu")
+    mirrored = detectors.mirror(truth, torch.tensor([True, True, False]))
+    boat, bird = SUBJECTS.index("boat"), SUBJECTS.index("bird")
+    motions = [[MOTIONS[clip[subject]] for subject in (boat, bird)] for clip in mirrored.actor["motion"]]
+    assert motions == [["right", "rise"], ["right", "rise"], ["left", "rise"]]
+    assert (mirrored.actor["motion"] == -100).sum() == (truth.actor["motion"] == -100).sum()
+    assert [CAMERAS[camera] for camera in mirrored.scene["camera"]] == ["still", "pan_left", "zoom_in"]
+    assert mirrored.scene["weather"] is truth.scene["weather"]
+
+
+@pytest.mark.parametrize("looks", [1, LOOKS])
+def test_one_network_judges_single_pictures_and_clips(looks):
+    seen = Network(width=8).eval()(torch.rand(2, looks, 3, 96, 144))
+    assert seen.cells.shape == (2, looks, 1 + len(SUBJECTS), 12, 18)
+    assert seen.presence.shape == (2, len(SUBJECTS), looks)
+    assert seen.colour.shape == (2, len(SUBJECTS), looks, len(ACTOR["colour"]))
+    assert seen.size.shape == (2, len(SUBJECTS), 2) and seen.motion.shape == (2, len(SUBJECTS), 9)
+    assert {name: logits.shape for name, logits in seen.scene.items()} == {
+        name: (2, len(values)) for name, values in SCENE.items()
+    }
+
+
+def test_what_a_clip_shows_is_the_mean_of_what_its_pictures_show():
+    network, clip = Network(width=8).eval(), torch.rand(1, 5, 3, 96, 144)
+    whole, parts = network(clip), [network(clip[:, [t]]) for t in range(5)]
+    weather = torch.stack([part.scene["weather"] for part in parts]).mean(0)
+    assert torch.allclose(whole.scene["weather"], weather, atol=1e-4)
+    assert torch.allclose(whole.presence, torch.cat([part.presence for part in parts], dim=2), atol=1e-4)
+
+
+def test_what_moved_is_found_where_it_went():
+    now = torch.zeros(1, 2, 6, 9)
+    now[0, 0, 3, 4] = 1
+    seen = likeness(now, now.roll((1, -2), (2, 3)))[0, :, 3, 4].unflatten(0, (2 * REACH + 1, -1))
+    assert (seen == 1).nonzero().tolist() == [[REACH + 1, REACH - 2]]
+    assert seen.sum() == 1
+
+
+def drawn(phase, scenes):
+    """Clips with masks as a phase has them, and their truth."""
+    moments = [[7 * i % FRAMES] for i in range(len(scenes))] if phase.looks == 1 else None
+    clips = render(scenes, frames=FRAMES if phase.looks == 1 else phase.looks, moments=moments)
+    return torch.cat([clips.frames, clips.masks[..., None]], dim=-1), detectors.targets(scenes, "cpu")
+
+
+def taught(network, phase, clips, truth, times):
+    optimizer = torch.optim.AdamW(detectors.learner(network, phase).parameters(), lr=phase.rate)
+    generator = torch.Generator().manual_seed(0)
+    return [detectors.study(network, optimizer, phase, clips, truth, generator, 0.2, 0.01) for _ in range(times)]
+
+
+def test_pictures_teach_to_find_subjects_and_their_colours():
+    torch.manual_seed(0)
+    boat = Actor(subject="boat", colour="red")
+    cat = Actor(subject="cat", colour="black")
+    scenes = [Scene(actors=(actor,), backdrop="snowfield", seed=i) for i in range(6) for actor in (boat, cat)]
+    phase, network = replace(detectors.PICTURES, batch=6), Network(width=8)
+    clips, truth = drawn(phase, scenes)
+    before = detectors.accuracy(network, phase, clips, truth)
+    taught(network, phase, clips, truth, 6)
+    after = detectors.accuracy(network, phase, clips, truth)
+    assert before["subject"] < 0.7
+    assert after["subject"] == after["colour"] == 1
+    assert "motion" not in after
+
+
+def test_clips_teach_what_moves_and_leave_the_eye_as_it_is():
     torch.manual_seed(0)
     scenes = [
-        replace(PAIR, actors=PAIR.actors[:1], seed=1),
-        Scene(actors=(Actor(subject="cat", colour="black", motion="jump"),), backdrop="snowfield", seed=2),
+        Scene(actors=(Actor(subject="boat", colour="red", motion=motion),), camera=camera)
+        for motion, camera in (("rise", "still"), ("sink", "tilt_up"))
     ]
-    network, generator = Network(width=32), torch.Generator().manual_seed(0)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=detectors.RATE)
-    drawn = render(scenes, frames=LOOKS)
-    clips = torch.cat([drawn.frames, drawn.masks[..., None]], dim=-1)
-    truth = detectors.targets(scenes, "cpu")
-    losses = [detectors.study(network, optimizer, clips, truth, generator, 0.2, 0.01) for _ in range(5)]
-    assert losses[-1] < 0.7 * losses[0]
+    phase, network = replace(detectors.CLIPS, looks=5, batch=2, passes=4, rate=1e-3), Network(width=8)
+    clips, truth = drawn(phase, scenes)
+    for _ in range(10):
+        network.eye.train()(pictures(clips[..., :3]).flatten(0, 1))  # it gets used to the light
+    eye = {name: tensor.clone() for name, tensor in network.eye.state_dict().items()}
+    losses = taught(network, phase, clips, truth, 5)
+    after = detectors.accuracy(network, phase, clips, truth)
+    assert losses[-1] < 0.1 and after["motion"] == after["camera"] == 1
+    assert all(torch.equal(tensor, eye[name]) for name, tensor in network.eye.state_dict().items())
 
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(detectors, "Network", lambda width=32: Network(32))
-    monkeypatch.setattr(detectors, "PASSES", 1)
+    monkeypatch.setattr(detectors, "Network", lambda width=8: Network(width))
+    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 99)  # few jobs for so many cores: drawn here
+    small = {"rounds": 2, "scenes": 2, "passes": 2, "batch": 2, "job": 1, "trial": 1}
+    phases = [replace(phase, **small) for phase in (detectors.PICTURES, detectors.CLIPS)]
     events = []
-    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
-    assert detectors.train(whole, rounds=2, clips=2, on_event=events.append)
 
     def stop(event):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        detectors.train(parts, rounds=2, clips=2, on_event=stop)
-    assert not detectors.train(parts, rounds=2, clips=2, minutes=0, on_event=events.append)
-    assert detectors.train(parts, rounds=2, clips=2, on_event=events.append)
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    assert detectors.train(whole, phases=phases, on_event=events.append)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            detectors.train(parts, phases=phases, on_event=stop)
+    assert not detectors.train(parts, phases=phases, minutes=0, on_event=events.append)
+    assert detectors.train(parts, phases=phases, on_event=events.append)
     assert whole.read_bytes() == parts.read_bytes()
-    assert len(events) == 3
+    assert len(events) == 5
+    assert "subject" in events[0] and "camera" not in events[0] and "camera" in events[2]
     assert not list(tmp_path.glob("*.state"))
-    assert detectors.read(whole).width == 32
+    read = detectors.read(whole)
+    assert not read.training and read.eye.fine[0][0].weight.shape[0] == 8
+
+
+def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
+    with pytest.raises(typer.Exit) as left:
+        detectors.main(tmp_path / "weights.safetensors", device="tpu")
+    assert left.value.exit_code == 2
+    assert capsys.readouterr().err.startswith("detectors: device=tpu: this machine has cpu")
+    with pytest.raises(typer.Exit) as left:
+        detectors.main(tmp_path / "weights.safetensors", device="cpu", model=str(tmp_path / "none"))
+    assert left.value.exit_code == 3
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_token_is_the_mean_of_a_subjects_cells_and_knows_where_they_are():
@@ -121,7 +222,16 @@ def test_a_token_is_the_mean_of_a_subjects_cells_and_knows_where_they_are():
     place = places(12, 18, shares)[:, 4:6, 9:13].mean((1, 2))
     assert torch.allclose(token[3:5], place, atol=0.01)
     assert token[5] > token[6] > 0.01  # wider than high
-    assert torch.allclose(token[7], torch.tensor(8.1).log())
+    assert abs(token[7]) < 1e-4  # upright
+    assert torch.allclose(token[8], torch.tensor(8.1).log())
+
+
+def test_a_token_knows_which_way_its_subject_leans():
+    shares = torch.zeros(1, 1, 12, 18)
+    for i in range(6):
+        shares[0, 0, 3 + i, 6 + i] = 1  # down to the right
+    falling, rising = (gather(x, torch.rand(1, 3, 12, 18))[0, 0, 7] for x in (shares, shares.flip(-1)))
+    assert falling > 0.1 and rising < -0.1
 
 
 def test_untrained_detectors_are_missed_in_one_line(tmp_path):
@@ -129,27 +239,46 @@ def test_untrained_detectors_are_missed_in_one_line(tmp_path):
         detectors.read(tmp_path / "none.safetensors")
 
 
-def test_lessons_have_seeds_of_their_own_and_whole_clips_for_the_vae():
-    jobs = detectors.lessons(0, 3, 4 * detectors.BATCH, True)
-    assert [frames for _, frames in jobs] == [LOOKS, LOOKS, LOOKS, FRAMES]
-    assert min(scene.seed for scenes, _ in jobs for scene in scenes) > 2 ** (SEED_BITS + 10)
+@pytest.mark.parametrize("phase", [detectors.PICTURES, detectors.CLIPS])
+def test_lessons_have_seeds_of_their_own_and_whole_clips_for_the_vae(phase):
+    jobs = detectors.lessons(0, phase, 3, True)
+    assert [job.moments is None and job.frames == FRAMES for job in jobs] == [False, False, False, True] * (
+        len(jobs) // 4
+    )
+    assert sum(len(detectors.shown(phase, job)) for job in jobs) == phase.scenes
+    seeds = {scene.seed for job in jobs for scene in job.scenes}
+    assert min(seeds) > 2 ** (SEED_BITS + 10)
+    for others in (detectors.lessons(0, phase, 4, True), detectors.trial(0, phase)):
+        assert not seeds & {scene.seed for job in others for scene in job.scenes}
+
+
+@pytest.mark.parametrize("phase", [detectors.PICTURES, detectors.CLIPS])
+def test_whole_clips_go_through_the_vae_and_keep_their_masks(phase, monkeypatch):
+    monkeypatch.setattr(detectors, "reconstruct", lambda vae, frames: 255 - frames)
+    clips = torch.arange(FRAMES, dtype=torch.uint8).view(1, FRAMES, 1, 1, 1).expand(2, FRAMES, 4, 6, 4)
+    job = ahead.Job([replace(PAIR, seed=5), replace(PAIR, seed=6)], FRAMES)
+    seen = detectors.taken(phase, job, clips, "a VAE")
+    assert len(seen) == len(detectors.shown(phase, job))
+    assert seen.shape[1] == phase.looks
+    assert torch.equal(seen[..., 0], 255 - seen[..., 3])
+    assert seen[..., 3].unique().numel() >= 2 * detectors.TAKEN - 4
 
 
 def test_jitter_changes_little_and_each_clip_in_its_own_way():
-    clip = torch.randint(60, 200, (1, 4, 1, 1, 3), dtype=torch.uint8).repeat(2, 1, 96, 144, 1)
-    x = pictures(clip)
-    masks = torch.zeros(2, 4, 96, 144, dtype=torch.uint8)
-    masks[..., 40:48, 64:72] = 1
-    x[masks[:, :, None].expand_as(x) == 1] = 1
-    changed, moved = jitter(x, masks, torch.Generator().manual_seed(1))
-    assert moved.sum() == masks.sum()
-    assert not torch.equal(moved, masks)
+    clip = torch.randint(60, 200, (1, 4, 1, 1, 4), dtype=torch.uint8).repeat(6, 1, 96, 144, 1)
+    clip[..., 3] = 0
+    clip[:, :, 40:48, 34:42] = torch.tensor([255, 255, 255, 1], dtype=torch.uint8)
+    changed, moved, mirrored = jitter(clip, torch.Generator().manual_seed(1))
+    assert changed.shape == (6, 4, 3, 96, 144)
+    assert (moved.flatten(1).sum(1) == 4 * 64).all()
     inside = changed.mean(2)[moved == 1]
     assert inside.mean() > changed.mean(2)[moved == 0].mean() + 0.3
     assert inside.min() > changed.mean() + 0.2  # the picture went where its mask did
-    assert changed.shape == x.shape
-    assert 0 < (changed - x).abs().mean() < 0.2
-    assert not torch.equal(changed[0], changed[1])
+    assert torch.equal(moved[:, 0, :, :72].flatten(1).any(1), ~mirrored)
+    assert mirrored.any() and not mirrored.all()
+    assert torch.equal(moved[:, 0], moved[:, -1])
+    assert len({tuple(mask.nonzero()[0].tolist()) for mask in moved[:, 0]}) > 3
+    assert not torch.equal(changed[0].mean(), changed[1].mean())
 
 
 def test_a_smaller_canvas_is_brought_to_the_one_that_judges_know():

@@ -1,6 +1,7 @@
 """What the renderer promises, measured on its pixels."""
 
 import math
+import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from piying.theatre import Actor, Scene, render
+from piying.theatre import Actor, Scene, casting, render
 from piying.theatre.figures.looks import COLOURS as PALETTE
 from piying.theatre.scene import BACKDROPS, CAMERAS, COLOURS, LIGHTS, MOTIONS, STYLES, UNSEEN_STYLES, WEATHERS
 
@@ -75,6 +76,16 @@ def test_a_scene_gives_the_same_clip_alone_and_among_others():
     for i, alone in enumerate(render([one], frames=5) for one in scenes):
         assert torch.equal(together.frames[i], alone.frames[0])
         assert torch.equal(together.masks[i], alone.masks[0])
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_picture_is_the_frame_of_the_clip_that_has_it(seed):
+    scene = casting.draw(random.Random(f"moments {seed}"), "any")
+    whole, moments = render([scene], frames=FRAMES), [seed, (7 * seed) % FRAMES]
+    for shown in (moments, moments[:1]):
+        drawing = render([scene], frames=FRAMES, moments=[shown])
+        assert torch.equal(drawing.frames, whole.frames[:, shown])
+        assert torch.equal(drawing.masks, whole.masks[:, shown])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 96), (96, 48)])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from piying import device as devices
-from piying.theatre.ahead import draw_ahead
+from piying.theatre.ahead import Job, draw_ahead
 from piying.theatre.scene import FRAMES, Scene
 
 TOGETHER = 4  # clips that a core draws at a time
@@ -19,7 +19,7 @@ TOGETHER = 4  # clips that a core draws at a time
 
 def draw(scenes: Sequence[Scene], size: tuple[int, int], lead: int) -> Iterator[Tensor]:
     """Frames of each scene in order, uint8 [F H W 3], drawn from the call on, about `lead` ahead of their reader."""
-    jobs = [(scenes[i : i + TOGETHER], FRAMES) for i in range(0, len(scenes), TOGETHER)]
+    jobs = [Job(scenes[i : i + TOGETHER], FRAMES) for i in range(0, len(scenes), TOGETHER)]
     return chain.from_iterable(draw_ahead(jobs, size, max(lead // TOGETHER, 1)))
 
 
