@@ -1,8 +1,11 @@
-"""How close one picture is to another: PSNR and SSIM of uint8 pictures [N H W 3]."""
+"""How close one picture is to another: PSNR and SSIM of uint8 pictures [N H W 3]; and what a VAE makes of frames."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from piying.memory.lend import at_hand
+from piying.models.vae import VAE, to_frames, to_pixels
 
 PEAK = 255.0
 SIGMA, WINDOW = 1.5, 11  # Wang et al. 2004
@@ -44,3 +47,13 @@ def window_mean(x: Tensor) -> Tensor:
     weights = torch.exp(-offsets.square() / (2 * SIGMA**2))
     weights = weights / weights.sum()
     return F.conv2d(F.conv2d(x, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+
+
+@torch.inference_mode()
+def reconstruct(vae: VAE, frames: Tensor) -> Tensor:
+    """Frames through the VAE and back, on the device of the frames. uint8 [B F H W 3] -> the same."""
+    with at_hand(vae, frames.device):
+        weight, rebuilt = next(vae.parameters()), []
+        for clips in frames.split(8):
+            rebuilt.append(to_frames(vae.decode(vae.encode(to_pixels(clips).to(weight))[0])))
+    return torch.cat(rebuilt)

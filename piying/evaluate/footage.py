@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 
 from piying.evaluate import ledger
-from piying.evaluate.detectors import reconstruct
-from piying.evaluate.fidelity import psnr, ssim
+from piying.evaluate.fidelity import psnr, reconstruct, ssim
 from piying.evaluate.looks import CANVAS
 from piying.evaluate.prompts import Case
 from piying.generate import Model

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from piying.evaluate.detectors import reconstruct
+from piying.evaluate.fidelity import reconstruct
 from piying.evaluate.looks import CANVAS
 from piying.evaluate.nearest import coarse
 from piying.files import replacing
