@@ -150,7 +150,7 @@ def trial(seed: int, phase: Phase) -> list[Job]:
 def _job(rng: random.Random, phase: Phase, count: int, whole: bool) -> Job:
     if whole and phase.looks == 1:
         count = -(-count // TAKEN)
-    scenes = [casting.draw(rng, "any") for _ in range(count)]
+    scenes = [casting.draw(rng, "any", pairs=casting.LEARNED_PAIRS) for _ in range(count)]
     scenes = [replace(scene, seed=SEEDS + scene.seed) for scene in scenes]
     if whole:
         return Job(scenes, FRAMES)

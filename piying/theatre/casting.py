@@ -58,7 +58,8 @@ ROBES: dict[Subject | Troupe, Colour] = {
     "snake_lady": "black",
 }
 
-PAIR_SHARE = 0.5  # of the scenes have two actors
+PAIR_SHARE = 0.3  # of the scenes have two actors
+LEARNED_PAIRS = 0.5  # of those that a model learns from: who of two does what is the hard part
 SEED_BITS = 30  # of a drawn scene's seed; seeds above are evaluation's, so that the two never meet
 
 
@@ -79,8 +80,9 @@ def draw(
     cast: Sequence[Subject | Troupe] = SUBJECTS,
     styles: Sequence[Style | UnseenStyle] = STYLES,
     actors: Literal[1, 2] | None = None,
+    pairs: float = PAIR_SHARE,
 ) -> Scene:
-    """A scene with one or two actors of the cast; None: two in `PAIR_SHARE` of the scenes.
+    """A scene with one or two actors of the cast; None: two in a share `pairs` of the scenes.
 
     "train" scenes show no held-out pair, "held_out" scenes exactly one, "any" scenes whatever comes. Raises UsageError
     where the cast has too few for the split or for two.
@@ -89,7 +91,7 @@ def draw(
         raise UsageError(f"cast={', '.join(cast)}: the troupe has no held-out pairs, use split='any'")
     if actors == 2 and len(cast) < 2:
         raise UsageError(f"actors=2: a cast of {len(cast)} plays alone, use actors=1")
-    count = actors or (2 if len(cast) > 1 and rng.random() < PAIR_SHARE else 1)
+    count = actors or (2 if len(cast) > 1 and rng.random() < pairs else 1)
     while True:
         scene = Scene(
             actors=tuple(_actor(rng, subject) for subject in rng.sample(cast, count)),

@@ -36,9 +36,10 @@ def noise_at(*key: str | int, device: torch.device) -> torch.Generator:
 
 def training_scene(seed: int, index: int) -> Scene:
     """What training clip `index` shows."""
-    return casting.draw(draw_at(seed, "training scene", index), "train")
+    return casting.draw(draw_at(seed, "training scene", index), "train", pairs=casting.LEARNED_PAIRS)
 
 
 def validation_scene(index: int) -> Scene:
     """What validation clip `index` shows, the same for every recipe. Composed as in training, drawn as never there."""
-    return replace(casting.draw(draw_at("validation scene", index), "train"), seed=VALIDATION + index)
+    scene = casting.draw(draw_at("validation scene", index), "train", pairs=casting.LEARNED_PAIRS)
+    return replace(scene, seed=VALIDATION + index)

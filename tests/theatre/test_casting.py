@@ -21,6 +21,7 @@ from piying.theatre.scene import (
     Actor,
     Scene,
 )
+from piying.train.seeds import training_scene
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,11 @@ def test_three_scenes_of_ten_have_two_actors_and_they_differ(training):
     pairs = [scene.actors for scene in training if len(scene.actors) == 2]
     assert len(pairs) / len(training) == pytest.approx(0.3, abs=0.02)
     assert all(first.subject != second.subject for first, second in pairs)
+
+
+def test_half_of_the_scenes_that_nano_learns_have_two_actors():
+    scenes = [training_scene(3, i) for i in range(1000)]
+    assert sum(len(scene.actors) == 2 for scene in scenes) / len(scenes) == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_number_of_actors_can_be_given():
