@@ -46,6 +46,6 @@ def train_nano(
         if ranks.rank():
             return
     if as_json:
-        terminal.answer({"run": str(out), "model": str(folder) if folder else None})
+        terminal.answer({"run": str(out), "model": str(folder) if folder not in (None, out) else None})
     else:
         typer.echo(folder or f"{out}: not finished; --resume goes on")

@@ -39,6 +39,7 @@ ONE_HUE = 0.987  # share of all colourfulness that is of one hue when a lamp shi
 ANGLES = (0.0, 0.16, -0.16, 0.32, -0.32, *(math.tau * i / 12 for i in range(1, 12)))
 PHASES = (0.0, 0.33, 0.67)  # gait cycles
 TURNS = ((0.0, 0.33), (0.0, 0.67), *((angle, 0.0) for angle in ANGLES))
+NEAR = 0.2  # radians, between an angle that was found and one that is worth a closer look
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,19 @@ def guess_at(
     return Guess(float(total.max()), style, colours[colour], size, scale, (1, -1)[facing])
 
 
-def follow(looks: Tensor, free: Tensor, subject: Puppet, guess: Guess, zooms: Tensor) -> Found:
-    """Place and angle in every look."""
+def follow(
+    looks: Tensor,
+    free: Tensor,
+    subject: Puppet,
+    guess: Guess,
+    zooms: Tensor,
+    turns: Sequence[tuple[float, float]] = TURNS,
+) -> Found:
+    """Place and angle in every look. `turns`: angles, and gait cycles, that are tried."""
     place, angle, belief = torch.zeros(len(looks), 2), torch.zeros(len(looks)), torch.zeros(len(looks))
     for zoom in zooms.unique():
         steps = (zooms == zoom).nonzero()[:, 0]
-        poses = [Pose(guess.scale * float(zoom), guess.facing, *turn) for turn in TURNS]
+        poses = [Pose(guess.scale * float(zoom), guess.facing, *turn) for turn in turns]
         found = find(looks[steps], _stencils(looks, subject, (guess.colour,), guess.style, tuple(poses)), free[steps])
         score, pose = found.score[:, :, 0].max(1)
         where = torch.stack([found.x[:, :, 0], found.y[:, :, 0]], -1)[torch.arange(len(steps)), pose]
@@ -157,6 +165,13 @@ def follow(looks: Tensor, free: Tensor, subject: Puppet, guess: Guess, zooms: Te
         angle[steps] = torch.tensor([poses[i].angle for i in pose.tolist()])
         belief[steps] = score.clamp(min=0.01).cpu()
     return Found(guess, place, _unwrap(angle), belief)
+
+
+def turns_near(found: Found) -> list[tuple[float, float]]:
+    """Those that a puppet's course comes near: a few of them, where it does not spin."""
+    apart = torch.tensor([angle for angle, _ in TURNS])[:, None] - found.angle
+    away = (torch.remainder(apart + math.pi, math.tau) - math.pi).abs().amin(1)
+    return [turn for turn, least in zip(TURNS, away.tolist(), strict=True) if least < NEAR]
 
 
 def colours_of(subject: Puppet, style: AnyStyle) -> tuple[Colour, ...]:

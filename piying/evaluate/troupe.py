@@ -23,6 +23,7 @@ from piying.evaluate.analytic import (
     motion_of,
     possible_styles,
     search,
+    turns_near,
     zooms_of,
 )
 from piying.evaluate.looks import pictures, subsample
@@ -100,7 +101,10 @@ def _everyone(
     """Where each would best be. One search finds the body of the lantern children; each then tries on its own looks."""
     heights = HEIGHTS[count]
     child = search(looks, free, LANTERNS[0], styles, heights, zooms, tuple(ROBES[name] for name in LANTERNS))
-    found = {name: follow(looks, free, name, replace(child.guess, colour=ROBES[name]), zooms) for name in LANTERNS}
+    turns = turns_near(child)
+    found = {
+        name: follow(looks, free, name, replace(child.guess, colour=ROBES[name]), zooms, turns) for name in LANTERNS
+    }
     for name in (*TROUPE[len(LANTERNS) :], *others):
         found[name] = search(looks, free, name, styles, heights, zooms)
     return found
@@ -109,4 +113,4 @@ def _everyone(
 def _closely(clip: Tensor, free: Tensor, name: Puppet, found: Found, zooms: Tensor) -> Found:
     """The same at twice the size, where a lantern and a face tell more than a robe. clip [T 3 2H 2W], free [T H W]."""
     guess = replace(found.guess, scale=2 * found.guess.scale)
-    return follow(clip, F.interpolate(free[:, None], scale_factor=2)[:, 0], name, guess, zooms)
+    return follow(clip, F.interpolate(free[:, None], scale_factor=2)[:, 0], name, guess, zooms, turns_near(found))

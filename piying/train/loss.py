@@ -91,7 +91,13 @@ def psnr(error: Tensor) -> Tensor:
 
 
 def fact_error(answers: Sequence[Tensor], facts: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy, averaged over questions. answers: logits [B classes] each; facts [B questions] of classes."""
-    losses = [F.cross_entropy(answer.float(), facts[:, index]) for index, answer in enumerate(answers)]
-    right = [(answer.argmax(1) == facts[:, index]).float().mean() for index, answer in enumerate(answers)]
-    return torch.stack(losses).mean(), {"right": torch.stack(right).mean(), "worst": torch.stack(right).min()}
+    """Cross-entropy, and the share of right answers, each where something is told and where not.
+
+    Both weigh the same: most questions have no answer in most captions, and would drown those that have one.
+    answers: logits [B classes] each; facts [B questions] of classes, 0 where nothing is told.
+    """
+    told = facts > 0
+    losses = [F.cross_entropy(answer.float(), facts[:, i], reduction="none") for i, answer in enumerate(answers)]
+    error = torch.stack(losses, 1)
+    right = (torch.stack([answer.argmax(1) for answer in answers], 1) == facts).float()
+    return (error[told].mean() + error[~told].mean()) / 2, {"told": right[told].mean(), "untold": right[~told].mean()}

@@ -2,7 +2,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from piying.config import ScheduleConfig
 from piying.sampling.schedule import add_noise, alphas, velocity
@@ -98,10 +97,11 @@ def test_psnr_is_that_of_eight_bit_pictures():
     assert psnr(torch.full((10,), 2 / 255 * 5)).item() == pytest.approx(20 * math.log10(255 / 5), abs=1e-3)
 
 
-def test_the_worst_question_is_named():
-    answers = [torch.tensor([[9.0, 0.0], [9.0, 0.0]]), torch.tensor([[9.0, 0.0], [9.0, 0.0]])]
-    facts = torch.tensor([[0, 0], [0, 1]])
+def test_what_is_told_and_what_is_not_weigh_the_same():
+    answers = [torch.tensor([[9.0, 0.0], [9.0, 0.0], [0.0, 9.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]])]
+    facts = torch.tensor([[0, 0], [0, 1], [0, 1]])
     loss, numbers = fact_error(answers, facts)
-    assert (numbers["right"].item(), numbers["worst"].item()) == (0.75, 0.5)
-    expected = sum(F.cross_entropy(answer, facts[:, i]) for i, answer in enumerate(answers)) / 2
+    assert (numbers["told"].item(), numbers["untold"].item()) == (0.5, 0.75)
+    right, wrong = math.log(1 + math.exp(-9.0)), math.log(1 + math.exp(9.0))
+    expected = torch.tensor(((right + wrong) / 2 + (3 * right + wrong) / 4) / 2)
     torch.testing.assert_close(loss, expected)

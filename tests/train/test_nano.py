@@ -10,6 +10,7 @@ from piying.errors import PiyingError, UsageError
 from piying.train import checkpoint
 from piying.train.nano import recipe, stages, tokenizer
 from piying.train.nano.recipe import locate
+from piying.train.nano.text import ACTOR, ACTORS, SCENE, answers
 
 TOY = """
 validation = 2
@@ -81,6 +82,9 @@ size = [32, 48]
 """
 
 
+QUESTIONS = [*((fact,) for fact in SCENE), *((actor, fact) for actor in ACTORS for fact in ACTOR)]
+
+
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "toy.toml"
@@ -141,7 +145,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_repeats_no_line_
     with pytest.raises(Killed):
         stages.train_nano(toy, tmp_path, device="cpu", stages=("vae",), on_event=kill)
     assert checkpoint.steps(tmp_path / "vae") == [2]
-    stages.train_nano(toy, tmp_path, device="cpu", stages=("vae",), resume=True, on_event=str)
+    assert stages.train_nano(toy, tmp_path, device="cpu", stages=("vae",), resume=True, on_event=str) == tmp_path
     _, tensors = checkpoint.read(trained[0] / "vae")
     _, resumed = checkpoint.read(tmp_path / "vae")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in tensors.items())
@@ -149,20 +153,49 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_repeats_no_line_
     assert [line["step"] for line in lines if "loss" in line] == [2, 3]
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_training_that_starts_from_a_model_goes_on_from_its_transformer_and_leaves_the_rest(
-    toy, trained, tmp_path, share
-):
+@pytest.mark.parametrize("chosen", [("transformer",), ("text", "transformer"), ("vae", "text", "transformer")])
+def test_of_a_model_that_is_begun_with_those_stages_go_on_that_are_asked_for(toy, trained, tmp_path, chosen):
     _, folder, _ = trained
-    rates = replace(toy.transformer.optimizer, rate=share * 1e-2, matrix_rate=share * 1e-2)
-    part = replace(toy.transformer, optimizer=rates, tune_text=0.0)
-    more = stages.train_nano(replace(toy, start=str(folder), transformer=part), tmp_path, device="cpu", on_event=str)
-    assert not any((tmp_path / name).exists() for name in ("vae", "text", "tokenizer.json"))
+    begun = replace(toy, start=str(folder), transformer=replace(toy.transformer, tune_text=0.0))
+    more = stages.train_nano(begun, tmp_path, device="cpu", stages=chosen, on_event=str)
+    learned = {"vae": "vae", "text": "text_encoder", "transformer": "transformer"}
     for path in folder.rglob("*.safetensors"):
         before, after = load_file(path), load_file(more / path.relative_to(folder))
-        same = all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-        assert same == (share == 0.0 or path.parent.name != "transformer"), path
+        changed = sum((tensor.float() - after[name].float()).norm() ** 2 for name, tensor in before.items())
+        whole = sum(tensor.float().norm() ** 2 for tensor in before.values())
+        assert (changed > 0) == (path.parent.name in {learned[stage] for stage in chosen}), path
+        assert changed < 0.1 * whole, path  # three steps away, not drawn anew
     assert (folder / "tokenizer/tokenizer.json").read_bytes() == (more / "tokenizer/tokenizer.json").read_bytes()
+
+
+def test_a_rate_of_zero_leaves_a_model_as_it_began(toy, trained, tmp_path):
+    _, folder, _ = trained
+    still = replace(toy.transformer, optimizer=replace(toy.transformer.optimizer, rate=0.0, matrix_rate=0.0))
+    begun = replace(toy, start=str(folder), transformer=still)
+    more = stages.train_nano(begun, tmp_path, device="cpu", stages=("transformer",), on_event=str)
+    for path in folder.rglob("*.safetensors"):
+        before, after = load_file(path), load_file(more / path.relative_to(folder))
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items()), path
+
+
+def test_what_is_told_of_an_actor_is_asked_of_that_actor():
+    told = {"subject": "cat", "colour": "red", "subject2": "boat", "motion2": "left", "backdrop": "sea"}
+    asked = dict(zip(QUESTIONS, answers(told), strict=True))
+    assert {question for question, answer in asked.items() if answer} == {
+        ("backdrop",),
+        ("cat", "subject"),
+        ("cat", "colour"),
+        ("boat", "subject"),
+        ("boat", "motion"),
+    }
+    assert answers({"subject2": "cat", "colour2": "red", "subject": "boat", "motion": "left", "backdrop": "sea"}) == (
+        answers(told)
+    )
+    nameless = dict(zip(QUESTIONS, answers({"colour": "red"}), strict=True))
+    assert {question for question, answer in nameless.items() if answer} == {
+        ("anyone", "subject"),
+        ("anyone", "colour"),
+    }
 
 
 def test_a_start_of_another_shape_is_refused_before_the_folder_is_marked(toy, trained, tmp_path):

@@ -74,7 +74,9 @@ class Recipe:
     vae: VAERecipe
     transformer: TransformerRecipe
     text: TextRecipe = TextRecipe()
-    start: str | None = None  # a model: its transformer goes on learning, its autoencoder and text encoder stay
+    start: str | None = (
+        None  # a model that goes on learning, in place of random weights; stages not asked for keep theirs
+    )
     model: ModelConfig = NANO
     seed: int = 0
     stored: Literal["float16", "bfloat16", "float32"] = "float16"  # weights in the finished folder

@@ -38,7 +38,8 @@ def train_nano(
     stages: Sequence[StageName] = STAGES,
     on_event: Listener = print,
 ) -> Path | None:
-    """Trains the stages in order, each once: the folder of the finished model, or None where a call ended before that.
+    """Trains the stages in order, each once: the folder of the finished model, `out` where the transformer has no turn,
+    or None where a call ended before that.
 
     A call ends after `minutes` of wall time, but not before it got a step further. `out` keeps checkpoints, logs,
     sheets and cached latents. With `resume` a run goes on where the last one in `out` ended, to the same weights, bit
@@ -52,9 +53,11 @@ def train_nano(
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     run = Run(recipe, out, device, Clock(minutes), on_event)
-    start = begun or _first_stages(run, stages)
-    if start is None or "transformer" not in stages:
+    start = _first_stages(run, begun, stages)
+    if start is None:
         return None
+    if "transformer" not in stages:
+        return out
     painter = train_transformer(run, start)
     if painter is None:
         return None
@@ -67,29 +70,44 @@ def train_nano(
     return folder
 
 
-def _first_stages(run: Run[Recipe], stages: Sequence[StageName]) -> Checkpoint | None:
-    """The trained autoencoder and text encoder beside a transformer that knows nothing yet; None where the clock ended
-    a stage or the transformer has no turn."""
-    recipe, out = run.recipe, run.out
-    needed = set(stages) | ({"vae", "text"} if "transformer" in stages else set())
-    for name in needed - set(stages):
-        if not (out / name).is_dir():
+def _first_stages(run: Run[Recipe], begun: Checkpoint | None, stages: Sequence[StageName]) -> Checkpoint | None:
+    """What the transformer's stage starts from: `begun`, or a model that knows nothing yet, with the autoencoder and
+    the text encoder that were trained here. None where the clock ended a stage."""
+    out, last = run.out, "transformer" in stages
+    needed = {name for name in ("vae", "text") if name in stages or (last and (out / name).is_dir())}
+    if last and not begun:
+        for name in {"vae", "text"} - needed:
             raise UsageError(f"stages={','.join(stages)}: {name} was not trained in {out}; add it to the stages")
+    model = begun or _untrained(run.recipe, out)
+    if "vae" in needed:
+        if (seen := train_vae(run, model.vae)) is None:
+            return None
+        vae, scale = seen
+        model = replace(model, vae=vae, config=_scaled(model.config, scale))
+    if "text" in needed:
+        if (text := train_text(run, model.tokenizer, model.text)) is None:
+            return None
+        model = replace(model, text=text)
+    return model
+
+
+def _untrained(recipe: Recipe, out: Path) -> Checkpoint:
+    """A model of random weights, and a tokenizer of its own."""
     if ranks.rank() == 0:
         _tokenizer(recipe, out)
     ranks.wait()
-    tokenizer = _tokenizer(recipe, out)
-    seen = train_vae(run) if "vae" in needed else None
-    text = train_text(run, tokenizer) if "text" in needed else None
-    if seen is None or text is None:
-        return None
-    vae, scale = seen
-    config = _scaled(recipe.model, scale)
-    return Checkpoint(config, initial.transformer(config.transformer, recipe.seed), vae, text, tokenizer)
+    config, seed = recipe.model, recipe.seed
+    return Checkpoint(
+        config,
+        initial.transformer(config.transformer, seed),
+        initial.vae(config.vae, seed),
+        initial.text(config.text, seed),
+        _tokenizer(recipe, out),
+    )
 
 
 def _begun(recipe: Recipe, name: str) -> Checkpoint:
-    """The model that the recipe starts from. Raises ModelMissing, or UsageError where its shape is another."""
+    """The model that the recipe goes on from. Raises ModelMissing, or UsageError where its shape is another."""
     start = load(name, dtype=torch.float32)
     if start.config != _scaled(recipe.model, start.config.vae.latent_scale):
         raise UsageError(f"start={name}: has another shape than the recipe's model; state the same one, or no start")

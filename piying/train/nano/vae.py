@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from piying.models import initial
 from piying.models.vae import VAE, to_frames, to_pixels
 from piying.parallel import ranks
 from piying.theatre.sheet import contact_sheet
@@ -43,10 +42,10 @@ class Windows(NamedTuple):
     noise: Tensor  # [B C f h w]
 
 
-def train_vae(run: Run[Recipe]) -> tuple[VAE, float] | None:
-    """The trained autoencoder and what brings its latents to unit variance; None where the clock ended before."""
+def train_vae(run: Run[Recipe], vae: VAE) -> tuple[VAE, float] | None:
+    """The autoencoder, trained, and what brings its latents to unit variance; None where the clock ended before."""
     recipe, steps = run.recipe, total(run.recipe.vae.phases)
-    model = Autoencoder(initial.vae(recipe.model.vae, recipe.seed))
+    model = Autoencoder(vae.requires_grad_(True))
     scale = run.out / NAME / "latent_scale.json"
     trained = finished(NAME, model, steps, run)
     if trained is None or not scale.is_file():
