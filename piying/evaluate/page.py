@@ -84,7 +84,7 @@ def sheets(
         sets.named.get("adapter", ()),
         {(shown.group, shown.path.stem): shown for shown in sets.named.get("base", ())},
     )
-    firsts = [shown for shown in made if shown.ask.prompt.isascii() and shown.path.stem.endswith("00")][: ROWS // 2]
+    firsts = [shown for shown in made if shown.path.stem.endswith("00")][: ROWS // 2]
     pairs: list[tuple[Path, str]] = []
     for shown in firsts:
         pairs.append((shown.path, shown.ask.prompt))
