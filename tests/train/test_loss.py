@@ -97,9 +97,11 @@ def test_psnr_is_that_of_eight_bit_pictures():
     assert psnr(torch.full((10,), 2 / 255 * 5)).item() == pytest.approx(20 * math.log10(255 / 5), abs=1e-3)
 
 
-def test_what_is_told_and_what_is_not_weigh_the_same():
+@pytest.mark.parametrize("together", [lambda one: [torch.stack(one)], lambda one: [logits[None] for logits in one]])
+def test_what_is_told_and_what_is_not_weigh_the_same(together):
     answers = [torch.tensor([[9.0, 0.0], [9.0, 0.0], [0.0, 9.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]])]
     facts = torch.tensor([[0, 0], [0, 1], [0, 1]])
+    answers = together(answers)
     loss, numbers = fact_error(answers, facts)
     assert (numbers["told"].item(), numbers["untold"].item()) == (0.5, 0.75)
     right, wrong = math.log(1 + math.exp(-9.0)), math.log(1 + math.exp(9.0))

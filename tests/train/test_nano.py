@@ -82,7 +82,7 @@ size = [32, 48]
 """
 
 
-QUESTIONS = [*((fact,) for fact in SCENE), *((actor, fact) for actor in ACTORS for fact in ACTOR)]
+QUESTIONS = [*((fact,) for fact in SCENE), *((actor, fact) for fact in ACTOR for actor in ACTORS)]
 
 
 @pytest.fixture(scope="module")

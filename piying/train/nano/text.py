@@ -58,14 +58,13 @@ class Reader(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
-        """tokens [B L] -> logits [B classes] of each question, in the order of `answers`."""
+        """tokens [B L] -> logits [1 B classes] of each fact of the scene, [actors B classes] of each of an actor."""
         states = self.text(tokens)
         glance = (states @ self.queries.T).softmax(1)  # [B L Q]
         pooled = torch.einsum("blq,bld->qbd", glance, states)
         scene, actors = pooled.split([len(SCENE), len(ACTORS)])
-        return [answer(state) for answer, state in zip(self.scene, scene, strict=True)] + [
-            answer(state) for state in actors for answer in self.actor
-        ]
+        told = [answer(state) for answer, state in zip(self.scene, scene[:, None], strict=True)]
+        return told + [answer(actors) for answer in self.actor]
 
 
 class Told(NamedTuple):
@@ -123,13 +122,13 @@ def tell(scenes: list[scene.Scene], vocabulary: str, length: int, *key: str | in
 
 
 def answers(told: dict[str, str]) -> list[int]:
-    """The answer to each question, 0 where it is not told."""
+    """The answer to each question, 0 where it is not told, in the order of the reader's logits."""
     by_actor: dict[str, dict[str, str]] = {}
     for ending in cast(told):
         own = {key: told[key + ending] for key in ACTOR if key + ending in told}
         by_actor[own.get("subject", ANYONE)] = own | {"subject": "there"}
     return [_place(values, told.get(key)) for key, values in SCENE.items()] + [
-        _place(values, by_actor.get(actor, {}).get(key)) for actor in ACTORS for key, values in ACTOR.items()
+        _place(values, by_actor.get(actor, {}).get(key)) for key, values in ACTOR.items() for actor in ACTORS
     ]
 
 
