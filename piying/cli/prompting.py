@@ -13,10 +13,12 @@ from piying.cli import terminal
 from piying.errors import UsageError
 from piying.prompts import presets
 from piying.prompts.reader import Reader, Reading
+from piying.prompts.vocabulary import unknown_words
 
 if TYPE_CHECKING:
     from piying.prompts.enhance import Ask
     from piying.request import Request
+    from piying.theatre.captions import Language
 
 Style = Annotated[str | None, typer.Option(help=presets.names("style") + ".")]
 Mood = Annotated[str | None, typer.Option(help=presets.names("mood") + ".")]
@@ -143,5 +145,12 @@ def translate(reading: Reading, reader: Reader) -> str:
 
 
 def never_learned(name: str, unknown: Sequence[str], words: Mapping[str, Sequence[str]]) -> str:
-    language = "en" if any(word.isascii() for word in unknown) else "zh"
-    return f"{name} never learned {', '.join(unknown)}. It knows: {', '.join(words[language])}."
+    """What the model does know: of the theatre a primer, since all words of it fill a screen; else its words."""
+    from piying.theatre.captions import primer
+
+    language: Language = "en" if any(word.isascii() for word in unknown) else "zh"
+    kinds = primer(language)
+    if any(unknown_words(phrase, words) for phrases in kinds.values() for phrase in phrases):
+        return f"{name} never learned {', '.join(unknown)}. It knows: {', '.join(words[language])}."
+    lines = [f"  {kind:<8} {', '.join(phrases)}" for kind, phrases in kinds.items()]
+    return "\n".join([f"{name} never learned {', '.join(unknown)}. It knows, among other words:", *lines])

@@ -12,6 +12,7 @@ from piying.theatre.scene import TROUPE, UNSEEN_STYLES, Scene
 
 Language = Literal["en", "zh"]
 
+_TAUGHT = (*TROUPE, *UNSEEN_STYLES)  # by fine-tuning alone
 _TELL = {"en": english.tell, "zh": chinese.tell}
 
 
@@ -44,12 +45,23 @@ def words() -> dict[str, list[str]]:
     }
 
 
+def primer(language: Language) -> dict[str, list[str]]:
+    """One way to say each fact that nano can show, by kind: enough to write a prompt with."""
+    said = {"en": phrases_en, "zh": phrases_zh}[language]
+    actor = {"subject": said.NOUNS, "colour": said.COLOURS, "size": said.SIZES, "motion": said.MOTIONS}
+    going = {"en": phrases_en.ANY_GAIT[0], "zh": phrases_zh.ANY_LONG_GAIT[0]}[language]
+    return {
+        kind: [ways[0].format(gait=going, going=going) for fact, ways in table.items() if fact not in _TAUGHT]
+        for kind, table in {**actor, **said.KEYWORDS}.items()
+    }
+
+
 def _phrases(tree: object) -> Iterator[str]:
     """The strings of nested tables, cut at their slots and marks, without those that are only for fine-tuning."""
     if isinstance(tree, str):
         yield from filter(None, re.split(r"\{\w+\}|[，：]", tree))
     elif isinstance(tree, Mapping):
-        yield from _phrases([branch for value, branch in tree.items() if value not in (*TROUPE, *UNSEEN_STYLES)])
+        yield from _phrases([branch for value, branch in tree.items() if value not in _TAUGHT])
     elif isinstance(tree, Iterable):
         for branch in tree:
             yield from _phrases(branch)

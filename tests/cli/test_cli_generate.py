@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from piying.cli import run
+from piying.cli.prompting import never_learned
+from piying.theatre.captions import words
 from piying.video import Video, read_frames, read_request
 
 PROMPT = "a red boat"
@@ -89,6 +91,15 @@ def test_words_that_the_model_never_learned_are_named_with_those_it_knows(piying
     assert "never learned tractor. It knows: a, red, boat." in english.err
     chinese = piying("generate", "拖拉机", "--model", tiny_model_folder)
     assert "never learned 拖拉机. It knows: 船." in chinese.err
+
+
+def test_of_the_theatre_a_primer_is_told_and_not_every_word():
+    english, chinese = (never_learned("nano", [word], words()) for word in ("beach", "海滩"))
+    assert english.splitlines()[:2] == [
+        "nano never learned beach. It knows, among other words:",
+        "  subject  boat, car, train, balloon, kite, fish, bird, butterfly, cat, dog, horse, dragon, girl, boy",
+    ]
+    assert len(english.splitlines()) == 10 and "  size     小小, 很大" in chinese
 
 
 def test_known_words_are_passed_over_in_silence(boat):

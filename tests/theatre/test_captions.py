@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from piying.evaluate.prompts import prompts
+from piying.prompts.vocabulary import unknown_words
 from piying.theatre import phrases_en, phrases_zh
-from piying.theatre.captions import caption, tell, words
+from piying.theatre.captions import caption, primer, tell, words
 from piying.theatre.casting import SEED_BITS, draw, held_out_pairs
 from piying.theatre.english import participle
 from piying.theatre.facts import COLOURLESS, choose, facts
@@ -291,6 +292,15 @@ def test_words_are_what_captions_are_made_of(said):
         assert set(used) <= learned
     assert not learned & {"dawa", "woodcut", "娃", "刺绣"}
     assert words()["en"][0] == "boat" and words()["zh"][0] == "船"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_primer_has_a_way_to_say_each_fact_in_words_that_were_learned(language):
+    kinds = primer(language)
+    assert [len(kinds[kind]) for kind in ("subject", "colour", "size", "motion")] == [14, 9, 2, 9]
+    assert [len(kinds[kind]) for kind in ("backdrop", "weather", "light", "camera", "style")] == [9, 5, 3, 6, 5]
+    phrases = [phrase for kind in kinds.values() for phrase in kind]
+    assert len(set(phrases)) == len(phrases) and not unknown_words("\n".join(phrases), words())
 
 
 def test_about_the_wished_share_of_facts_is_chosen():
