@@ -25,7 +25,7 @@ def shown(index, frames=13, names=("dawa",), captions=("大娃骑马",)):
 
 
 def examples(tuning, clips, member=NANO):
-    texts = {text: torch.full((8, 24), float(i)) for i, text in enumerate(_texts(clips))}
+    texts = {text: torch.full((8, 24), float(i)) for i, text in enumerate([*_texts(clips), *tuning.keep])}
     return Examples(tuning, toy(member), clips, texts, CPU, torch.float32), list(texts)
 
 
@@ -85,6 +85,17 @@ def test_names_become_class_words_where_the_base_is_kept_and_captions_are_droppe
     assert 0.3 < example.preserved.float().mean() < 0.75
     free, texts = examples(Tuning(batch=50, preserve=0.0, drop=0.2), [shown(0)])
     assert not free(0).preserved.any() and "" in [texts[int(row[0, 0])] for row in free(0).text]
+
+
+def test_other_prompts_too_keep_the_base_and_at_all_levels():
+    kept = ("a boat", "一只猫")
+    given, texts = examples(Tuning(batch=64, preserve=0.5, drop=0.0, keep=kept, log_snr=(0.0, 0.1)), [shown(0)])
+    example = given(0)
+    said = [texts[int(row[0, 0])] for row in example.text]
+    preserved = [text for text, on in zip(said, example.preserved, strict=True) if on]
+    assert set(preserved) == {*kept, "boy 骑马"} and 0.3 < preserved.count("boy 骑马") / len(preserved) < 0.7
+    learned, held = example.timesteps[~example.preserved], example.timesteps[example.preserved]
+    assert learned.max() - learned.min() < 60 and held.min() < 200 and held.max() > 800
 
 
 def test_who_has_no_class_word_is_not_preserved():

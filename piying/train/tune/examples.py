@@ -79,24 +79,24 @@ class Examples:
             as_class = not as_prior and role < tuning.prior + tuning.preserve
             one = rng.choice(prior if as_prior else own)
             index = rng.randrange(len(one.captions))
-            # a name without a class word stays where it is, and so does the target
-            as_class = as_class and one.class_captions[index] != one.captions[index]
-            caption = (one.class_captions if as_class else one.captions)[index]
+            caption = named = one.captions[index]
+            if as_class:
+                caption = rng.choice(tuning.keep) if tuning.keep and rng.random() < 0.5 else one.class_captions[index]
             dropped = rng.random() < tuning.drop
             captions.append("" if dropped else caption)
             chosen.append(one)
-            # guidance leads from the empty caption towards the name: it does so best while that stays the base's
-            preserved.append(as_prior or as_class or (dropped and tuning.preserve > 0))
+            # A name without a class word stays where it is, and so does the target. Guidance leads from the empty
+            # caption towards the name: it does so best while that stays the base's.
+            preserved.append(as_prior or caption != named or (dropped and tuning.preserve > 0))
         x0, images = self._latents(chosen, length, generator)
-        log_snrs = alphas(self.config.schedule).logit().to(self.device)
-        first = step * tuning.batch + ranks.rank() * count
+        kept = torch.tensor(preserved, device=self.device)
         return Example(
             x0,
             torch.randn(x0.shape, generator=generator, device=self.device),
             self._condition(x0, images, generator),
             self._text(captions),
-            timesteps_at(stratified(tuning.seed, first, count), log_snrs, tuning.log_snr),
-            torch.tensor(preserved, device=self.device),
+            self._timesteps(step * tuning.batch + ranks.rank() * count, kept),
+            kept,
         )
 
     def held_out(self, shown: Sequence[Shown]) -> dict[str, list[Example]]:
@@ -122,6 +122,12 @@ class Examples:
         if not self.tuning.prior:
             return list(self.shown), []
         return [one for one in self.shown if one.clip.names], [one for one in self.shown if not one.clip.names]
+
+    def _timesteps(self, first: int, kept: Tensor) -> Tensor:
+        """Of the samples from `first` on. The base is to stay what it is at all levels, wherever the looks are learned."""
+        log_snrs, tuning = alphas(self.config.schedule).logit().to(self.device), self.tuning
+        places = stratified(tuning.seed, first, len(kept))
+        return torch.where(kept, timesteps_at(places, log_snrs, None), timesteps_at(places, log_snrs, tuning.log_snr))
 
     @property
     def _takes_condition(self) -> bool:

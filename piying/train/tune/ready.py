@@ -103,7 +103,7 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
             "sha256": {one.clip.id: one.clip.sha256 for one in shown},
         }
         write_whole(run.out / "clips.json", json.dumps(says, indent=1, ensure_ascii=False))
-    prompts = [substitute(prompt, dataset.aliases) for prompt in tuning.prompts]
+    prompts = [*tuning.keep, *(substitute(prompt, dataset.aliases) for prompt in tuning.prompts)]
     reader = Reader(config.name, tokenizer.encode, config.transformer.text_tokens, source.words)
     _tell_of_captions([caption for one in shown for caption in one.captions], reader, tell)
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
