@@ -1,11 +1,12 @@
-"""Whole short videos on cards of several sizes: `python benchmarks/memory.py`, and `--diffusers` for its offload modes.
+"""Whole short videos on cards of several sizes: `python benchmarks/memory.py`, and `--diffusers` for its ways as well.
 
 Each member gets random weights at its real shapes, written once to `--weights` as a folder in the layout of diffusers.
 Each row is a process of its own, from its start to the last decoded frame, held to a card's size with
 torch.cuda.set_per_process_memory_fraction, CUDA's own share taken off. A row says what was planned beside what was
 measured: the peak that torch had in use and had reserved, seconds of a step, seconds from the start of the process to
 the end of the first step, and main memory. "resident" repeats a row's video with the transformer on the card and no
-limit: how much longer a step takes than there, and whether the latents are the same bits.
+limit: how much longer a step takes than there, and whether the latents are the same bits. `--steps 50` makes whole
+videos as a person does.
 """
 
 import argparse
@@ -27,12 +28,13 @@ from typing import Any
 import table
 import torch
 from parity_real_shapes import TOY_TEXT, toy
+from step import cudnn_where_it_is
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B, COGVIDEOX_15_5B, ModelConfig
 
 MEMBERS = {"2b": COGVIDEOX_2B, "5b": COGVIDEOX_5B, "1.5-5b": COGVIDEOX_15_5B}
 CARDS = {"2b": (4, 6, 8), "5b": (6, 8, 12), "1.5-5b": (12, 16)}  # GiB
-OFFLOADS = ("model", "sequential")
+THEIRS = ("resident", "compiled", "model", "sequential")  # diffusers: two ways on the card, two offload modes
 STEPS, GIB = 4, 2**30
 COLUMNS = {
     "who": "",
@@ -46,6 +48,7 @@ COLUMNS = {
     "step/resident": ".3f",
     "same bits": "",
     "first step s": ".1f",
+    "rest s": ".1f",
     "whole s": ".1f",
     "host GiB": ".1f",
 }
@@ -95,8 +98,7 @@ def ours(told: dict[str, Any]) -> table.Row:
         "planned GiB": plan.peak / GIB,
         "planned step s": plan.stages[1].seconds / told["steps"],
         "step s": statistics.median(seconds),
-        "first step s": ends[0] - told["began"],
-        "whole s": time.time() - told["began"],
+        **times(told["began"], ends[0]),
         "host GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
         "frames": len(frames),
         "sha256": digest,
@@ -116,49 +118,57 @@ def ours(told: dict[str, Any]) -> table.Row:
 
 
 def theirs(told: dict[str, Any]) -> table.Row:
-    """diffusers with one of its offload modes and a tiled autoencoder."""
+    """diffusers on the card, perhaps compiled as a whole; or with an offload mode and a tiled autoencoder."""
     from diffusers import CogVideoXPipeline
 
     device, member = torch.device(told["device"]), MEMBERS[told["member"]]
     member = small(member) if told["toy"] else member
     pipeline = CogVideoXPipeline.from_pretrained(told["folder"], dtype=getattr(torch, member.precision))
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.vae.enable_tiling()
-    if device.type == "cuda":
-        if told["layout"] == "model":
-            pipeline.enable_model_cpu_offload()
-        else:
-            pipeline.enable_sequential_cpu_offload()
+    way = told["layout"]
+    if way in ("resident", "compiled"):
+        pipeline.to(device)
+    else:
+        pipeline.vae.enable_tiling()
+        if device.type == "cuda":
+            {"model": pipeline.enable_model_cpu_offload, "sequential": pipeline.enable_sequential_cpu_offload}[way]()
+    if way == "compiled":
+        pipeline.transformer.compile(fullgraph=True)
     ends: list[float] = []
 
     def step_done(*arguments: Any) -> dict[str, Any]:
         ends.append(time.time())
         return {}
 
-    pipeline(
-        prompt="a red boat on the sea",
-        height=member.size[0],
-        width=member.size[1],
-        num_frames=member.frames,
-        num_inference_steps=told["steps"],
-        guidance_scale=member.guidance,
-        use_dynamic_cfg=member.guidance_curve == "published",
-        max_sequence_length=member.transformer.text_tokens,
-        generator=torch.Generator().manual_seed(1),
-        callback_on_step_end=step_done,
-        output_type="pt",
-    )
+    with cudnn_where_it_is(device):
+        pipeline(
+            prompt="a red boat on the sea",
+            height=member.size[0],
+            width=member.size[1],
+            num_frames=member.frames,
+            num_inference_steps=told["steps"],
+            guidance_scale=member.guidance,
+            use_dynamic_cfg=member.guidance_curve == "published",
+            max_sequence_length=member.transformer.text_tokens,
+            generator=torch.Generator().manual_seed(1),
+            callback_on_step_end=step_done,
+            output_type="pt",
+        )
     row = {
-        "layout": f"{told['layout']} offload, tiled",
         "step s": statistics.median(later - earlier for earlier, later in pairwise(ends)),
-        "first step s": ends[0] - told["began"],
-        "whole s": time.time() - told["began"],
+        **times(told["began"], ends[0]),
         "host GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
     }
     if device.type == "cuda":
         used, reserved = peak(device)
         row |= {"used GiB": used / GIB, "reserved GiB": reserved / GIB}
     return row
+
+
+def times(began: float, first: float) -> table.Row:
+    """Seconds to the end of the first step, from there to now, and both together."""
+    now = time.time()
+    return {"first step s": first - began, "rest s": now - first, "whole s": now - began}
 
 
 def peak(device: torch.device) -> tuple[int, int]:
@@ -265,10 +275,10 @@ def measure(given: argparse.Namespace, rows: table.Table, name: str, folder: str
             rows.attempt({"who": f"piying {name}, {layout[3]}"}, lambda layout=layout: within(None, layout))
         else:
             rows.attempt({"who": f"piying {name}, {card} GiB"}, lambda card=card: within(card, None))
-    for offload in OFFLOADS if given.diffusers else ():
+    for way in given.diffusers:
         if not rows.time_is_up(given.minutes):
-            row = {"who": f"diffusers {name}, {offload} offload"}
-            rows.attempt(row, lambda offload=offload: run("theirs", memory=None, layout=offload, **told))
+            row = {"who": f"diffusers {name}, {way}{' offload' if way in THEIRS[2:] else ''}"}
+            rows.attempt(row, lambda way=way: run("theirs", memory=None, layout=way, **told))
 
 
 def main() -> None:
@@ -276,7 +286,7 @@ def main() -> None:
     parser.add_argument("--members", default="2b,5b,1.5-5b", help="of 2b, 5b, 1.5-5b")
     parser.add_argument("--cards", type=int, nargs="*", help="GiB; only these of each member's")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--diffusers", action="store_true", help="its offload modes as well")
+    parser.add_argument("--diffusers", nargs="*", choices=THEIRS, default=(), help="its ways that are measured as well")
     parser.add_argument("--weights", type=Path, help="keep random weights here; else in a temporary folder")
     parser.add_argument("--row", nargs=2, metavar=("WHO", "TOLD"), help=argparse.SUPPRESS)
     given = table.parse(parser) if "--row" not in sys.argv else parser.parse_args()

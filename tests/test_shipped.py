@@ -71,6 +71,17 @@ def test_chinese_and_english_prompts_give_their_own_videos(nano, short):
         assert seen.answers({"subject": "boat", "colour": colour}) == {"subject": "boat", "colour": colour}
 
 
+def test_what_is_said_of_one_subject_stands_in_its_own_words(nano):
+    checkpoint = nano.checkpoint
+    prompts = [f"a {one} boat sails while a {other} bird flies" for one, other in (("red", "blue"), ("blue", "red"))]
+    tokens = checkpoint.tokenizer(prompts, 64)
+    with torch.no_grad():
+        states = checkpoint.text(tokens)
+    same = (tokens[0] == tokens[1]) & (tokens[0] > 0)
+    moved = ((states[0] - states[1]).norm(dim=1) / states[0].norm(dim=1))[same]
+    assert moved.max() > 0.3  # boat and bird; they had 0.01 while videos swapped their colours
+
+
 def test_a_first_image_is_where_the_video_begins(nano, tmp_path):
     from piying.theatre import Actor, Scene, render
 

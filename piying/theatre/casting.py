@@ -59,7 +59,7 @@ ROBES: dict[Subject | Troupe, Colour] = {
 }
 
 PAIR_SHARE = 0.3  # of the scenes have two actors
-LEARNED_PAIRS = 0.5  # of those that a model learns from: who of two does what is the hard part
+LEARNED_PAIRS = 0.7  # of those that a model learns from: who of two does what is the hard part
 SEED_BITS = 30  # of a drawn scene's seed; seeds above are evaluation's, so that the two never meet
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from piying.parallel import ranks
 from piying.train.recipe import OptimizerRecipe
 
+UNSCALED = 64**-0.5  # of the rate: what T5's queries lack, and start with in their weights
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -72,12 +73,16 @@ class Optimizer:
         self.forgiving = forgiving
         named = list(model.named_parameters())
         self.parameters = [parameter for _, parameter in named]
-        matrices = [parameter for name, parameter in named if is_hidden(name, parameter)]
+        hidden = [(name, parameter) for name, parameter in named if is_hidden(name, parameter)]
+        matrices = [parameter for name, parameter in hidden if not is_unscaled(name)]
+        unscaled = [parameter for name, parameter in hidden if is_unscaled(name)]
         rest = [parameter for name, parameter in named if not is_hidden(name, parameter)]
         self.recipe, self.steps = recipe, steps
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
             self.parts.append(Muon(matrices, recipe.matrix_rate, recipe.weight_decay))
+        if unscaled:
+            self.parts.append(Muon(unscaled, UNSCALED * recipe.matrix_rate, recipe.weight_decay))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, recipe.rate, (0.9, 0.98), weight_decay=recipe.weight_decay))
         self.rates = [part.param_groups[0]["lr"] for part in self.parts]
@@ -117,6 +122,14 @@ class Optimizer:
 def is_hidden(name: str, parameter: Tensor) -> bool:
     """Whether Muon trains it: a matrix or a kernel inside a block. Modulations sit in norms and are not hidden."""
     return parameter.ndim >= 2 and "block" in name and "norm" not in name
+
+
+def is_unscaled(name: str) -> bool:
+    """Whether it makes the queries of T5's attention, whose logits nothing divides by the root of a head's width.
+
+    At the full rate those logits drown the table of distances within some hundred steps, and with it who is what.
+    """
+    return name.endswith("attention.q.weight")
 
 
 def curve(step: int, steps: int, warmup: int, decay: float) -> float:

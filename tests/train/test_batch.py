@@ -75,11 +75,6 @@ def test_a_growing_pool_is_drawn_from_as_far_as_it_has_to_be_there():
     assert [len(clips) for clips in seen] == [1, 2, 3, 4]
 
 
-def test_the_text_encoder_is_tuned_in_the_first_share_of_the_steps():
-    one = batches(tune_text=0.5)
-    assert [one(step).tune_text for step in range(4)] == [True, True, False, False]
-
-
 def test_latent_frames_are_filled_from_the_front():
     x0 = torch.arange(3.0).view(1, 3, 1, 1, 1)
     assert fill_patch(x0, 2).flatten().tolist() == [0, 0, 1, 2]

@@ -63,9 +63,6 @@ size = [16, 32]
 steps = 3
 batch = 4
 
-[transformer]
-tune_text = 0.4
-
 [[transformer.phases]]
 steps = 2
 batch = 2
@@ -156,7 +153,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint_and_repeats_no_line_
 @pytest.mark.parametrize("chosen", [("transformer",), ("text", "transformer"), ("vae", "text", "transformer")])
 def test_of_a_model_that_is_begun_with_those_stages_go_on_that_are_asked_for(toy, trained, tmp_path, chosen):
     _, folder, _ = trained
-    begun = replace(toy, start=str(folder), transformer=replace(toy.transformer, tune_text=0.0))
+    begun = replace(toy, start=str(folder))
     more = stages.train_nano(begun, tmp_path, device="cpu", stages=chosen, on_event=str)
     learned = {"vae": "vae", "text": "text_encoder", "transformer": "transformer"}
     for path in folder.rglob("*.safetensors"):

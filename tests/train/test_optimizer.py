@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from piying.config import NANO
+from piying.models import initial
 from piying.models.text import TextEncoder
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE
@@ -60,6 +61,17 @@ def test_muon_trains_the_matrices_of_blocks_and_adamw_everything_else():
     assert not [name for name in hidden(vae) if "norm" in name]
     assert "embedding.weight" not in hidden(text)
     assert "blocks.0.attention.q.weight" in hidden(text)
+
+
+def test_queries_whose_logits_nothing_scales_move_as_much_less():
+    text = initial.text(NANO.text, 0)
+    before = {name: parameter.detach().clone() for name, parameter in text.named_parameters()}
+    value = text(torch.arange(12).view(2, 6)).square().mean()
+    Optimizer(text, OptimizerRecipe(warmup=1, weight_decay=0.0), 10).descend(value, 0)
+    moved = {name: (parameter - before[name]).norm().item() for name, parameter in text.named_parameters()}
+    for part in ("k", "v", "out"):
+        ratio = moved["blocks.1.attention.q.weight"] / moved[f"blocks.1.attention.{part}.weight"]
+        assert ratio == pytest.approx(NANO.text.head_width**-0.5, rel=0.3)
 
 
 def test_the_rate_warms_up_holds_and_falls_to_zero():

@@ -33,7 +33,6 @@ class Batch(NamedTuple):
     condition: Tensor  # the same shape; zeros where nothing is given
     tokens: Tensor  # [B L]
     timesteps: Tensor  # [B]
-    tune_text: bool
 
 
 @dataclass(frozen=True)
@@ -100,5 +99,4 @@ class Batches:
             condition(x0, images, part, generator),
             tokens,
             draw_timesteps(self.log_snrs, len(x0), *part.log_snr, part.uniform, generator),
-            step < part.tune_text * total(part.phases),
         )

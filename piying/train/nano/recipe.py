@@ -61,7 +61,6 @@ class TransformerRecipe:
     log_snr: tuple[float, float] = (0.0, 2.0)  # mean and standard deviation of the levels that are trained
     uniform: float = 0.05  # the share of timesteps that is drawn evenly instead
     drop: float = 0.1  # captions replaced by the empty one, for guidance
-    tune_text: float = 0.5  # the first share of all steps, in which the text encoder learns too
     first_frame: float = 0.2
     first_and_last: float = 0.1
     continuation: float = 0.1

@@ -58,11 +58,11 @@ def train_nano(
         return None
     if "transformer" not in stages:
         return out
-    painter = train_transformer(run, start)
-    if painter is None:
+    transformer = train_transformer(run, start)
+    if transformer is None:
         return None
     folder = out / start.config.name
-    checkpoint = replace(start, transformer=painter.transformer, text=painter.text, words=captions.words())
+    checkpoint = replace(start, transformer=transformer, words=captions.words())
     if ranks.rank() == 0:
         stored = getattr(torch, recipe.stored)
         save(checkpoint, folder, stored, shard_bytes=15 * 2**20, replaces=True)  # files that any git host takes

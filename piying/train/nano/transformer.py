@@ -1,5 +1,6 @@
-"""Stage three: the transformer, and in the beginning the text encoder with it, on latents that were made once."""
+"""Stage three: the transformer, on latents that were made once. The text encoder has learned already, and stays."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -31,33 +32,18 @@ HELD_OUT = (-6.0, -4.0, -2.0, 0.0, 2.0)  # log-SNR at which the held-out loss is
 SHOWN = 6  # captions on a sheet
 
 
-class Painter(nn.Module):
-    """Text encoder and transformer as one, for the loop."""
-
-    def __init__(self, text: TextEncoder, transformer: Transformer) -> None:
-        super().__init__()
-        self.text = text
-        self.transformer = transformer
-
-    def forward(self, x: Tensor, tokens: Tensor, timesteps: Tensor, tune_text: bool) -> Tensor:
-        """x [B F C H W] with its condition channels, tokens [B L], timesteps [B] -> v [B F C_out H W]."""
-        with torch.set_grad_enabled(tune_text and torch.is_grad_enabled()):
-            states = self.text(tokens)
-        return self.transformer(x, states, timesteps)
-
-
 def training_scenes(recipe: Recipe) -> list[Scene]:
     """What this rank's clips of all phases show; each phase begins with the first."""
     most = max(phase.pool for phase in recipe.transformer.phases)
     return [training_scene(recipe.seed, i) for i in range(ranks.rank(), most, ranks.count())]
 
 
-def train_transformer(run: Run[Recipe], start: Checkpoint) -> Painter | None:
-    """The trained pair; None where the clock ended the run before. `start` knows the latent scale."""
+def train_transformer(run: Run[Recipe], start: Checkpoint) -> Transformer | None:
+    """The transformer, trained; None where the clock ended the run before. `start` knows the latent scale."""
     recipe, part = run.recipe, run.recipe.transformer
     config, vae, tokenizer = start.config, start.vae, start.tokenizer
     steps = total(part.phases)
-    model = Painter(start.text.requires_grad_(True), start.transformer.requires_grad_(True))
+    model, text = start.transformer.requires_grad_(True), start.text.to(run.device).eval()
     if trained := finished(NAME, model, steps, run):
         return trained
     shown, scenes = [validation_scene(i) for i in range(recipe.validation)], training_scenes(recipe)
@@ -80,9 +66,8 @@ def train_transformer(run: Run[Recipe], start: Checkpoint) -> Painter | None:
     texts = [caption(scene, LANGUAGES[i % 2], draw_at("held-out caption", i)).text for i, scene in enumerate(shown)]
     held_out = hold_out(kept.clips, tokenizer(texts, config.transformer.text_tokens), config, alpha)
 
-    def picture(painter: Painter, path: Path) -> None:
-        checkpoint = Checkpoint(config, painter.transformer, vae, painter.text, tokenizer)
-        draw_sheet(Model(checkpoint, config.name), texts[:SHOWN], path)
+    def picture(transformer: Transformer, path: Path) -> None:
+        draw_sheet(Model(replace(start, transformer=transformer), config.name), texts[:SHOWN], path)
 
     stage = Stage(
         NAME,
@@ -91,20 +76,22 @@ def train_transformer(run: Run[Recipe], start: Checkpoint) -> Painter | None:
         steps,
         Batches(recipe, config, tokenizer, pools, scenes),
         lambda step: part.phases[locate(part.phases, step)[0]].batch,
-        lambda model, batch: predict(model, batch, alpha),
-        lambda painter: measure_levels(painter, held_out, alpha),
+        lambda model, batch: predict(model, text, batch, alpha),
+        lambda model: measure_levels(model, text, held_out, alpha),
         picture,
-        lambda: model.transformer.transformer_blocks,
+        lambda: model.transformer_blocks,
     )
     return perform(stage, run)
 
 
-def predict(model: nn.Module, batch: Batch, alpha: Tensor) -> tuple[Tensor, Facts]:
+def predict(model: nn.Module, text: TextEncoder, batch: Batch, alpha: Tensor) -> tuple[Tensor, Facts]:
     """The loss of a batch; alpha [timesteps] of the schedule."""
     level = alpha[batch.timesteps]
     share = level.float()[:, None, None, None, None]
     x = torch.cat([add_noise(batch.x0, batch.noise, share), batch.condition], dim=2)
-    v = model(x, batch.tokens, batch.timesteps, batch.tune_text)
+    with torch.no_grad():
+        states = text(batch.tokens)
+    v = model(x, states, batch.timesteps)
     return velocity_error(v, velocity(batch.x0, batch.noise, share), level.logit())
 
 
@@ -118,7 +105,7 @@ def hold_out(clips: Tensor, tokens: Tensor, config: ModelConfig, alpha: Tensor) 
     pieces = [slice(start, start + 8) for start in range(0, len(x0), 8)]
     return {
         name: [
-            Batch(x0[i], noise[i], nothing[i], tokens[i], torch.full((len(x0[i]),), place, device=x0.device), False)
+            Batch(x0[i], noise[i], nothing[i], tokens[i], torch.full((len(x0[i]),), place, device=x0.device))
             for i in pieces
         ]
         for name, place in {**places, "v at the end": len(alpha) - 1}.items()
@@ -126,10 +113,12 @@ def hold_out(clips: Tensor, tokens: Tensor, config: ModelConfig, alpha: Tensor) 
 
 
 @torch.no_grad()
-def measure_levels(model: Painter, held_out: dict[str, list[Batch]], alpha: Tensor) -> dict[str, float]:
+def measure_levels(
+    model: Transformer, text: TextEncoder, held_out: dict[str, list[Batch]], alpha: Tensor
+) -> dict[str, float]:
     """The mean error of v at each level."""
     return {
-        name: torch.cat([predict(model, batch, alpha)[1]["v"] for batch in batches]).mean().item()
+        name: torch.cat([predict(model, text, batch, alpha)[1]["v"] for batch in batches]).mean().item()
         for name, batches in held_out.items()
     }
 

@@ -124,7 +124,7 @@ class Examples:
         return [one for one in self.shown if one.clip.names], [one for one in self.shown if not one.clip.names]
 
     def _timesteps(self, first: int, kept: Tensor) -> Tensor:
-        """Of the samples from `first` on. The base is to stay what it is at all levels, wherever the looks are learned."""
+        """Of the samples from `first` on. The base is to stay at all levels, wherever the looks are learned."""
         log_snrs, tuning = alphas(self.config.schedule).logit().to(self.device), self.tuning
         places = stratified(tuning.seed, first, len(kept))
         return torch.where(kept, timesteps_at(places, log_snrs, None), timesteps_at(places, log_snrs, tuning.log_snr))
