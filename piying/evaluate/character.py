@@ -144,7 +144,7 @@ def _open(
     if theatre:
         say("learning what the theatre's places look like")
         places = scenery.learn(base.checkpoint.vae, store.home() / "judges", device)
-        judges["theatre"] = jury.Theatre(places, device)
+        judges["theatre"] = jury.Theatre(places)
     if embedder:
         judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, run.held_out[:REAL])
     whole = load(run.whole, device=device) if run.whole else None

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from piying.evaluate.embedding import Embedder, likeness
 from piying.evaluate.placing import Scale
 from piying.evaluate.scenery import Scenery
 from piying.files import digest
+from piying.parallel import cores
 from piying.theatre.scene import SUBJECTS, TROUPE, UNSEEN_STYLES
 from piying.video import read_image
 
@@ -29,9 +31,10 @@ Facts = dict[str, Any]
 
 
 class Judge(Protocol):
-    """What it finds in a clip uint8 [F H W 3]; `mark` changes with whatever decides it."""
+    """What it finds in a clip uint8 [F H W 3]; `mark` changes with whatever decides it. `slow`: worth all cores."""
 
     mark: str
+    slow: bool
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts: ...
 
@@ -39,8 +42,10 @@ class Judge(Protocol):
 class Theatre:
     """Exact eyes: the troupe, its motions, the camera; backdrop, style and light."""
 
-    def __init__(self, scenery: Scenery, device: str) -> None:
-        self.scenery, self.device = scenery, device
+    slow = True
+
+    def __init__(self, scenery: Scenery) -> None:
+        self.scenery = scenery
         sources = [Path(str(module.__file__)) for module in (analytic, flow, paths, stencils, troupe)]
         self.mark = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
 
@@ -51,12 +56,14 @@ class Theatre:
         cast = [known[name] for name in told if name in known]
         style: Any = ask.told.get("style")
         among = SUBJECTS if style in UNSEEN_STYLES and not ask.names else ()
-        seen = troupe.look(clip.to(self.device), [cast], [style], among)[0]
+        seen = troupe.look(clip, [cast], [style], among)[0]
         return asdict(seen) | self.scenery.look(clip)[0]
 
 
 class Eye:
     """A vision model, and the cast as it sees them: clips that show one of them alone, and reference pictures."""
+
+    slow = False
 
     def __init__(self, embedder: Embedder, dataset: Dataset, learned: Sequence[Clip], held_out: Sequence[Clip]) -> None:
         self.embedder = embedder
@@ -126,7 +133,7 @@ class Eye:
 class Ruler:
     """What needs no eyes: how much a clip moves, and the coarse picture by which clips are compared."""
 
-    mark = "1"
+    mark, slow = "1", False
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts:
         moments = np.linspace(0, len(frames) - 1, nearest.MOMENTS).round().astype(int)
@@ -152,8 +159,8 @@ def hear(
     before = {(line["judge"], line["mark"], line["clip"]): line["found"] for line in ledger.findings(record)}
     for name, judge in judges.items():
         missing = [number for number in clips if (name, judge.mark, marks[number]) not in before]
-        for done, number in enumerate(missing, 1):
-            facts = judge.see(frames_of(clips[number]), asks[number])
+        looks = _look(judge, [(clips[number], asks[number]) for number in missing])
+        for done, (number, facts) in enumerate(zip(missing, looks, strict=True), 1):
             before[name, judge.mark, marks[number]] = facts
             ledger.add(record, {"judge": name, "mark": judge.mark, "clip": marks[number], "found": facts})
             if done % 8 == 0 or done == len(missing):
@@ -161,6 +168,17 @@ def hear(
         for number in clips:
             found[number] |= before[name, judge.mark, marks[number]]
     return found
+
+
+def _look(judge: Judge, clips: Sequence[tuple[Path, Ask]]) -> Iterator[Facts]:
+    """By all cores where it is slow and there are enough clips for them."""
+    many = judge.slow and len(clips) >= 2 * cores.count()
+    return cores.in_order(partial(_see, judge), clips, room=0) if many else map(partial(_see, judge), clips)
+
+
+def _see(judge: Judge, clip: tuple[Path, Ask]) -> Facts:
+    path, ask = clip
+    return judge.see(frames_of(path), ask)
 
 
 def _mark(clip: Path, ask: Ask) -> str:

@@ -1,19 +1,18 @@
 """Many clips, drawn by all cores ahead of their reader."""
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from piying.parallel import cores
 from piying.theatre.scene import Scene
 from piying.theatre.stage import render
+
+NICE = 10  # who reads the clips has work of its own
 
 
 class Job(NamedTuple):
@@ -31,50 +30,9 @@ def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int, *, masked:
     for the reader. A few jobs are drawn here, as they are read. `masked`: a fourth channel tells which actor covers a
     pixel, as in `Drawing.masks`.
     """
-    cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))  # of each rank of torchrun
-    if len(jobs) < 2 * cores:
-        return (torch.from_numpy(_draw(job, size, masked)) for job in jobs)
-    clips = _work(deque(jobs), size, masked, cores, max(room, 2 * cores))
-    next(clips)  # up to the first yield, where the workers have begun
-    return map(torch.from_numpy, clips)
-
-
-def _work(jobs: deque[Job], size: tuple[int, int], masked: bool, cores: int, room: int) -> Iterator[np.ndarray]:
-    """Nothing, as a sign that the workers have begun, then the clips of each job."""
-    workers = ProcessPoolExecutor(cores, get_context("spawn"), _begin)
-    waiting: deque[Future[np.ndarray]] = deque()
-
-    def submit() -> None:
-        while jobs and len(waiting) < room:
-            waiting.append(workers.submit(_draw, jobs.popleft(), size, masked))
-
-    try:
-        submit()
-        yield np.empty(0)
-        while waiting:
-            yield waiting.popleft().result()
-            submit()
-    finally:
-        workers.shutdown(cancel_futures=True)  # else a process that ends now may wait for them for ever
-
-
-def end_with_parent() -> None:
-    """From now on this process, which multiprocessing started, ends when the one that started it is gone."""
-
-    def watch() -> None:
-        parent = parent_process()
-        assert parent
-        parent.join()
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
-
-
-def _begin() -> None:
-    end_with_parent()
-    torch.set_num_threads(1)  # the same bytes wherever a scene is drawn
-    if hasattr(os, "nice"):
-        os.nice(10)  # who reads the clips has work of its own
+    draw = partial(_draw, size=size, masked=masked)
+    few = len(jobs) < 2 * cores.count()
+    return map(torch.from_numpy, map(draw, jobs) if few else cores.in_order(draw, jobs, room, nice=NICE))
 
 
 def _draw(job: Job, size: tuple[int, int], masked: bool) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Whom a vision model can know again, and which findings count."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from piying.data.dataset import Clip, Dataset, Member
 from piying.evaluate import jury
 from piying.evaluate.asks import Ask
 from piying.evaluate.jury import Eye, hear
+from piying.parallel import cores
 
 
 class Colours:
@@ -54,7 +56,7 @@ def test_a_clip_is_looked_at_anew_where_it_or_what_was_asked_for_is_another(tmp_
     seen = []
 
     class Judge:
-        mark = "1"
+        mark, slow = "1", False
 
         def see(self, frames, ask):
             seen.append((int(frames.mean()), ask.prompt))
@@ -69,3 +71,25 @@ def test_a_clip_is_looked_at_anew_where_it_or_what_was_asked_for_is_another(tmp_
     assert tuple(look(50, "a")) == (50, "a") and tuple(look(50, "b")) == (50, "b")
     assert tuple(look(9, "a")) == (9, "a") and len(seen) == 3
     assert (tmp_path / jury.SEEN).is_file()
+
+
+class Slow:
+    """Says who looked."""
+
+    mark, slow = "1", True
+
+    def see(self, frames, ask):
+        return {"mean": int(frames.mean()), "prompt": ask.prompt, "process": os.getpid()}
+
+
+def test_a_slow_judge_looks_in_other_processes_and_each_finding_is_of_its_own_clip(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "count", lambda: 2)
+    clips, asks = {}, {}
+    for number in range(5):
+        clips[number] = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((16, 16, 3), 9 * number, np.uint8)).save(clips[number])
+        asks[number] = Ask(f"prompt {number}", "named", (), "token")
+    found = hear({"judge": Slow()}, clips, asks, tmp_path, lambda line: None)
+    assert [(fact["mean"], fact["prompt"]) for fact in found.values()] == [(9 * i, f"prompt {i}") for i in range(5)]
+    assert os.getpid() not in {fact["process"] for fact in found.values()}
+    assert hear({"judge": Slow()}, clips, asks, tmp_path, lambda line: None) == found  # kept, not looked at again

@@ -3,6 +3,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
+from piying.parallel import cores
 from piying.theatre import ahead, casting
 from piying.theatre.stage import render
 
@@ -11,7 +12,7 @@ JOBS = [ahead.Job([casting.draw(random.Random(i), "any")], 5) for i in range(6)]
 
 
 def test_clips_drawn_by_workers_come_in_order_and_are_those_drawn_here(monkeypatch):
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(cores, "count", lambda: 2)
     clips = list(ahead.draw_ahead(JOBS, SIZE, room=1))
     assert torch.equal(torch.cat(clips), render([scenes[0] for scenes, *_ in JOBS], frames=5, size=SIZE).frames)
 
@@ -37,7 +38,7 @@ def test_a_reader_that_stops_early_leaves_no_work_behind(monkeypatch):
         ended.append(how)
         shutdown(self, **how)
 
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(cores, "count", lambda: 2)
     monkeypatch.setattr(ProcessPoolExecutor, "shutdown", end)
     clips = ahead.draw_ahead(JOBS, SIZE, room=1)
     del clips

@@ -1,17 +1,16 @@
 """What a step needs of the CPU, worked out by other processes before the step begins."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from functools import lru_cache
-from multiprocessing import get_context
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from piying.models.text import Tokenizer
-from piying.theatre.ahead import end_with_parent
+from piying.parallel import cores
 
 T = TypeVar("T")
 WORKERS, ROOM = 3, 12  # processes, steps that are worked on or wait
@@ -21,14 +20,14 @@ class Ahead(Generic[T]):
     """A function of the step, called for the next steps while the present one runs. Results come by pickle."""
 
     def __init__(self, function: Callable[[int], T], steps: int) -> None:
-        self._workers = ProcessPoolExecutor(WORKERS, get_context("spawn"), _begin, (function,))
+        self._workers = cores.workers(WORKERS, function)
         self._steps = steps
         self._waiting: dict[int, Future[T]] = {}
 
     def __call__(self, step: int) -> T:
         for later in range(step, min(step + ROOM, self._steps)):
             if later not in self._waiting:
-                self._waiting[later] = self._workers.submit(_call, later)
+                self._waiting[later] = self._workers.submit(cores.call, later)
         return self._waiting.pop(step).result()
 
 
@@ -44,16 +43,3 @@ def send(arrays: Iterable[np.ndarray], device: torch.device) -> list[Tensor]:
 
 
 tokenizer_of = lru_cache(Tokenizer.from_json)  # a tokenizer does not travel between processes, its JSON does
-
-_function: Callable[[int], Any]  # of this worker
-
-
-def _begin(function: Callable[[int], Any]) -> None:
-    global _function
-    _function = function
-    end_with_parent()
-    torch.set_num_threads(1)
-
-
-def _call(step: int) -> Any:
-    return _function(step)

@@ -21,8 +21,7 @@ from torch import Tensor
 from piying.errors import PiyingError
 from piying.files import replacing
 from piying.models.vae import VAE, to_pixels
-from piying.parallel import ranks
-from piying.theatre.ahead import end_with_parent
+from piying.parallel import cores, ranks
 from piying.theatre.scene import Scene
 from piying.train.hooks import Clock, Event, Listener
 from piying.train.nano.ahead import send
@@ -115,7 +114,7 @@ def _beside(owner: object, order: Order, device: torch.device) -> Callable[[Path
 
 
 def _serve(order: Order, device: torch.device, room: Semaphore) -> None:
-    end_with_parent()
+    cores.end_with_parent()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     files = make(order, device)

@@ -44,15 +44,14 @@ class Reader(nn.Module):
 
     What a caption tells of an actor is asked of the one glance that finds this actor, so that the states bring together
     what belongs together: who only hears that there is a red and a blue one, a boat and a cat, may swap them.
-    A glance is sharper by the root of the width than its query alone would make it: else it needs hundreds of steps to
-    settle on a word. The first answer to a question is "not told".
+    The first answer to a question is "not told".
     """
 
     def __init__(self, text: TextEncoder, seed: int) -> None:
         super().__init__()
         width, dice = text.config.width, torch.Generator().manual_seed(seed)
         self.text = text
-        self.queries = nn.Parameter(torch.randn(len(SCENE) + len(ACTORS), width, generator=dice) / width)
+        self.queries = nn.Parameter(torch.randn(len(SCENE) + len(ACTORS), width, generator=dice) / width**0.5)
         self.scene = nn.ModuleList(nn.Linear(width, 1 + len(values)) for values in SCENE.values())
         self.actor = nn.ModuleList(nn.Linear(width, 1 + len(values)) for values in ACTOR.values())
         for parameter in (*self.scene.parameters(), *self.actor.parameters()):
@@ -61,7 +60,7 @@ class Reader(nn.Module):
     def forward(self, tokens: Tensor) -> list[Tensor]:
         """tokens [B L] -> logits [1 B classes] of each fact of the scene, [actors B classes] of each of an actor."""
         states = self.text(tokens)
-        glance = (states @ self.queries.T * states.shape[2] ** 0.5).softmax(1)  # [B L Q]
+        glance = (states @ self.queries.T).softmax(1)  # [B L Q]
         pooled = torch.einsum("blq,bld->qbd", glance, states)
         scene, actors = pooled.split([len(SCENE), len(ACTORS)])
         told = [answer(state) for answer, state in zip(self.scene, scene[:, None], strict=True)]
