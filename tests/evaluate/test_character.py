@@ -58,7 +58,7 @@ class Player:
 class Connoisseur:
     """Sees all of a scene where a clip shows it, and otherwise nothing."""
 
-    mark = "1"
+    mark, slow = "1", False
 
     def see(self, frames, ask):
         moments = torch.linspace(0, len(frames) - 1, FRAMES).round().long()
@@ -97,7 +97,7 @@ def player(run, monkeypatch):
     monkeypatch.setattr(character, "KNOWN", 2)
     monkeypatch.setattr(character, "load", lambda model, device: player)
     monkeypatch.setattr(scenery, "learn", lambda vae, folder, device: None)
-    monkeypatch.setattr(jury, "Theatre", lambda places, device: Connoisseur())
+    monkeypatch.setattr(jury, "Theatre", lambda places: Connoisseur())
     monkeypatch.setattr(footage, "reconstruct", lambda vae, clips: clips ^ 1)
     return player
 

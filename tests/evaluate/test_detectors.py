@@ -11,6 +11,7 @@ from piying.evaluate.jitter import jitter
 from piying.evaluate.looks import LOOKS, pictures
 from piying.evaluate.network import REACH, Glance, Network, Views, gather, likeness, places
 from piying.evaluate.sight import ACTOR, CAMERAS, MOTIONS, SCENE, SUBJECTS
+from piying.parallel import cores
 from piying.theatre import ahead, casting
 from piying.theatre.casting import SEED_BITS
 from piying.theatre.facts import facts
@@ -181,7 +182,7 @@ def test_clips_teach_what_moves_and_leave_the_eye_as_it_is():
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(schooling, "Network", lambda width=8: Network(width))
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 99)  # few jobs for so many cores: drawn here
+    monkeypatch.setattr(cores, "count", lambda: 99)  # few jobs for so many cores: drawn here
     small = {"rounds": 2, "scenes": 2, "passes": 2, "batch": 2, "job": 1, "trial": 1}
     phases = [replace(phase, **small) for phase in (schooling.PICTURES, schooling.CLIPS)]
     events = []
