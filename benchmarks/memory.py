@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--members", default="2b,5b,1.5-5b", help="of 2b, 5b, 1.5-5b")
     parser.add_argument("--cards", type=int, nargs="*", help="GiB; only these of each member's")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--diffusers", nargs="*", choices=THEIRS, default=(), help="its ways that are measured as well")
+    parser.add_argument("--diffusers", nargs="+", choices=THEIRS, default=(), help="its ways that are measured as well")
     parser.add_argument("--weights", type=Path, help="keep random weights here; else in a temporary folder")
     parser.add_argument("--row", nargs=2, metavar=("WHO", "TOLD"), help=argparse.SUPPRESS)
     given = table.parse(parser) if "--row" not in sys.argv else parser.parse_args()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -159,7 +159,8 @@ def hear(
     before = {(line["judge"], line["mark"], line["clip"]): line["found"] for line in ledger.findings(record)}
     for name, judge in judges.items():
         missing = [number for number in clips if (name, judge.mark, marks[number]) not in before]
-        looks = _look(judge, [(clips[number], asks[number]) for number in missing])
+        told = [(clips[number], asks[number]) for number in missing]
+        looks = (cores.in_order if judge.slow else map)(partial(_see, judge), told)
         for done, (number, facts) in enumerate(zip(missing, looks, strict=True), 1):
             before[name, judge.mark, marks[number]] = facts
             ledger.add(record, {"judge": name, "mark": judge.mark, "clip": marks[number], "found": facts})
@@ -168,12 +169,6 @@ def hear(
         for number in clips:
             found[number] |= before[name, judge.mark, marks[number]]
     return found
-
-
-def _look(judge: Judge, clips: Sequence[tuple[Path, Ask]]) -> Iterator[Facts]:
-    """By all cores where it is slow and there are enough clips for them."""
-    many = judge.slow and len(clips) >= 2 * cores.count()
-    return cores.in_order(partial(_see, judge), clips, room=0) if many else map(partial(_see, judge), clips)
 
 
 def _see(judge: Judge, clip: tuple[Path, Ask]) -> Facts:

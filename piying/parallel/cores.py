@@ -3,7 +3,7 @@ results travel by pickle."""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from threading import Thread
@@ -32,29 +32,32 @@ def call(argument: Any) -> Any:
     return _function(argument)
 
 
-def in_order(function: Callable[[A], R], jobs: Iterable[A], room: int, *, nice: int = 0) -> Iterator[R]:
+def in_order(function: Callable[[A], R], jobs: Sequence[A], room: int = 0, *, nice: int = 0) -> Iterator[R]:
     """The function of each job, by all cores, in the order of the jobs.
 
     The work begins with the call and ends when the iterator is dropped; `room` jobs are worked on or wait for their
-    reader, and at least two for each core.
+    reader, and at least two for each core. Fewer jobs than that are done here, as they are read.
     """
-    results = _results(function, jobs, max(room, 2 * count()), nice)
+    least = 2 * count()
+    if len(jobs) < least:
+        return map(function, jobs)
+    results = _results(function, deque(jobs), max(room, least), nice)
     next(results)  # up to the first yield, where the workers have begun
     return results
 
 
-def _results(function: Callable[[A], R], jobs: Iterable[A], room: int, nice: int) -> Iterator[R]:
+def _results(function: Callable[[Any], Any], jobs: deque[Any], room: int, nice: int) -> Iterator[Any]:
     """Nothing, as a sign that the workers have begun, then the results."""
-    pool, left = workers(count(), function, nice=nice), iter(jobs)
-    waiting: deque[Future[R]] = deque()
+    pool = workers(count(), function, nice=nice)
+    waiting: deque[Future[Any]] = deque()
 
     def submit() -> None:
-        while len(waiting) < room and (job := next(left, _END)) is not _END:
-            waiting.append(pool.submit(call, job))
+        while jobs and len(waiting) < room:
+            waiting.append(pool.submit(call, jobs.popleft()))
 
     try:
         submit()
-        yield None  # type: ignore[misc]
+        yield None
         while waiting:
             yield waiting.popleft().result()
             submit()
@@ -74,7 +77,6 @@ def end_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-_END: Any = object()
 _function: Callable[[Any], Any]  # of this worker
 
 

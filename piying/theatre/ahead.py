@@ -31,8 +31,7 @@ def draw_ahead(jobs: Sequence[Job], size: tuple[int, int], room: int, *, masked:
     pixel, as in `Drawing.masks`.
     """
     draw = partial(_draw, size=size, masked=masked)
-    few = len(jobs) < 2 * cores.count()
-    return map(torch.from_numpy, map(draw, jobs) if few else cores.in_order(draw, jobs, room, nice=NICE))
+    return map(torch.from_numpy, cores.in_order(draw, jobs, room, nice=NICE))
 
 
 def _draw(job: Job, size: tuple[int, int], masked: bool) -> np.ndarray:
