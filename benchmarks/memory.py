@@ -48,6 +48,7 @@ COLUMNS = {
     "step/resident": ".3f",
     "same bits": "",
     "first step s": ".1f",
+    "decode s": ".1f",
     "rest s": ".1f",
     "whole s": ".1f",
     "host GiB": ".1f",
@@ -88,9 +89,11 @@ def ours(told: dict[str, Any]) -> table.Row:
     plan = model.place.plan
     assert plan
     digest = hashlib.sha256(state.latents.float().cpu().numpy().tobytes()).hexdigest()
+    began = time.time()
     with torch.inference_mode():
         frames = decode(model.place, state.latents[0])
     peaks["decode"], taken = peak(device)
+    decoded = time.time() - began
     seconds = [later - earlier for earlier, later in pairwise(ends)]
     used = max(peaks.values())
     row = {
@@ -98,6 +101,7 @@ def ours(told: dict[str, Any]) -> table.Row:
         "planned GiB": plan.peak / GIB,
         "planned step s": plan.stages[1].seconds / told["steps"],
         "step s": statistics.median(seconds),
+        "decode s": decoded,
         **times(told["began"], ends[0]),
         "host GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
         "frames": len(frames),
@@ -113,6 +117,7 @@ def ours(told: dict[str, Any]) -> table.Row:
             "used GiB": used / GIB,
             "used/planned": used / plan.peak,
             "reserved GiB": max(reserved, taken) / GIB,
+            "allocations tried again": torch.cuda.memory_stats(device)["num_alloc_retries"],
         }
     return row
 
