@@ -228,9 +228,8 @@ def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, fol
                     )
                     for i, ask in enumerate(asked[kind])
                 }
-                footage.film(
-                    model, requests, where / f"{key}-{kind}", studio.deadline, partial(_tell, studio.say, name)
-                )
+                say = partial(_tell, studio.say, f"{name}, seed {seed}")
+                footage.film(model, requests, where / f"{key}-{kind}", studio.deadline, say)
     found: dict[Kind, dict[str, list[Shown]]] = {kind: {} for kind in KINDS}
     for kind in KINDS:
         for name, (_, _, where) in makers.items():

@@ -123,7 +123,7 @@ def film(
             if measure:
                 measure(i, video)
             video.save(_path(folder, i))
-        on_event(f"{folder.name}: {len(filmed(folder))} of {len(requests)}")
+        on_event(f"{folder.name}: {len(requests.keys() & filmed(folder))} of {len(requests)}")
 
 
 def same_again(model: Model, cases: Sequence[Case]) -> list[bool]:

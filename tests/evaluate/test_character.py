@@ -146,7 +146,10 @@ def test_a_stopped_report_goes_on_and_makes_nothing_twice(run, player, tmp_path)
     )
     character.report(run.folder, tmp_path / "out", replace(EFFORT, seeds=1), say=lambda line: None)
     once = player.made
-    character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
+    said: list[str] = []
+    character.report(run.folder, tmp_path / "out", EFFORT, say=said.append)
+    made = [line for line in said if "seed 1" in line]
+    assert f"base, seed 1, report-named: 1 of {PROMPTS} videos" in made and len(made) == 4 * PROMPTS
     assert player.made == 2 * once
     looked = (tmp_path / "out" / "clips" / "base" / "report-named" / jury.SEEN).read_text()
     again = character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
