@@ -3,10 +3,10 @@
 Each member gets random weights at its real shapes, written once to `--weights` as a folder in the layout of diffusers.
 Each row is a process of its own, from its start to the last decoded frame, held to a card's size with
 torch.cuda.set_per_process_memory_fraction, CUDA's own share taken off. A row says what was planned beside what was
-measured: the peak that torch had in use and had reserved, seconds of a step, seconds from the start of the process to
-the end of the first step, and main memory. "resident" repeats a row's video with the transformer on the card and no
-limit: how much longer a step takes than there, and whether the latents are the same bits. `--steps 50` makes whole
-videos as a person does.
+measured: the peak that torch had in use and had reserved, seconds of a step, of decoding, and from the start of the
+process to the end of the first step, and main memory. "resident" repeats a row's video with the transformer on the
+card and no limit: how much longer a step takes than there, and whether the latents are the same bits. `--steps 50`
+makes whole videos as a person does.
 """
 
 import argparse
