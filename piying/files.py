@@ -1,4 +1,4 @@
-"""Files that are there whole or as they were before, and what tells them apart."""
+"""Files that are there whole or as they were before, what tells them apart, and where Piying keeps its own."""
 
 import hashlib
 import os
@@ -31,3 +31,11 @@ def digest(path: Path) -> str:
 def _digest(path: Path, changed: int, size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def home() -> Path:
+    """The folder of everything that Piying keeps: PIYING_HOME, else `piying` where programs of a user keep data."""
+    if own := os.environ.get("PIYING_HOME"):
+        return Path(own).expanduser()
+    data = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or "~/.local/share"
+    return Path(data).expanduser() / "piying"

@@ -7,8 +7,8 @@ from pathlib import Path
 from piying.adapters import file
 from piying.adapters.adapter import Adapter
 from piying.errors import ModelMissing, PiyingError, UsageError
-from piying.files import digest
-from piying.weights.store import home, make
+from piying.files import digest, home
+from piying.weights.store import make
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,11 @@ from piying.evaluate.jury import Judge
 from piying.evaluate.promises import Sets, Shown
 from piying.evaluate.report import Measure
 from piying.evaluate.runs import Run
-from piying.files import digest
+from piying.files import digest, home
 from piying.generate import Model, load
 from piying.prompts.aliases import substitute
 from piying.request import AdapterUse, Request
 from piying.theatre.scene import TROUPE, UNSEEN_STYLES
-from piying.weights import store
 
 MOST_SEEDS = 100  # of a prompt; clips are numbered by prompt and seed
 KNOWN = 40  # scenes on which the theatre's judges are judged, at most
@@ -143,7 +142,7 @@ def _open(
     judges: dict[str, Judge] = {"ruler": jury.Ruler()}
     if theatre:
         say("learning what the theatre's places look like")
-        places = scenery.learn(base.checkpoint.vae, store.home() / "judges", device)
+        places = scenery.learn(base.checkpoint.vae, home() / "judges", device)
         judges["theatre"] = jury.Theatre(places)
     if embedder:
         judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, run.held_out[:REAL])

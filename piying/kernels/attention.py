@@ -4,8 +4,10 @@ The first two know Hopper and Blackwell and half precision. One that fails is le
 so once, and the next takes its place. q, k, v and results are [B N H D] throughout.
 """
 
+import contextlib
 import importlib.util
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from piying.files import home
 
 log = logging.getLogger(__name__)
 
@@ -58,10 +62,21 @@ class Backend:
 
 
 def _flash_attention_4(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
+    keep_compiled()
     from flash_attn.cute import flash_attn_func
 
     with torch.cuda.device_of(q):
         return flash_attn_func(q, k, v, softmax_scale=scale)[0]  # the second is the logarithm of the sums
+
+
+@cache
+def keep_compiled() -> None:
+    """Has FlashAttention-4, before it is imported, keep on the disk what takes it ten seconds to compile."""
+    folder = home() / "attention"
+    with contextlib.suppress(OSError):  # else each process compiles
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_DIR", str(folder))
+        os.environ.setdefault("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "1")
 
 
 def _cudnn(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:

@@ -21,8 +21,6 @@ On a device without streams the same slots are filled by plain copies, in the sa
 """
 
 import copy
-import mmap
-import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Generic, NamedTuple, TypeVar
@@ -30,6 +28,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from piying.host import page_locked
 from piying.memory.lend import cast, lent, like, shelf, tensors_of
 
 Block = TypeVar("Block", bound=nn.Module)
@@ -194,20 +193,6 @@ def layout(block: nn.Module, left_out: tuple[str, ...] = (), float32: str | None
             places[name] = size, tensor.shape, dtype
             size += -(-tensor.numel() * dtype.itemsize // ALIGNMENT) * ALIGNMENT
     return Layout(places, size)
-
-
-def page_locked(size: int, device: torch.device) -> Tensor:
-    """Bytes of host memory, page-locked where the device is a GPU and the system allows it.
-
-    Registered and not allocated by CUDA, since torch rounds that up to a power of two.
-    """
-    memory = mmap.mmap(-1, size)
-    buffer = torch.frombuffer(memory, dtype=torch.uint8)  # keeps `memory` alive as long as any view of it
-    if device.type == "cuda":
-        runtime, address = torch.cuda.cudart(), buffer.data_ptr()
-        if int(runtime.cudaHostRegister(address, size, 0)) == 0:
-            weakref.finalize(memory, runtime.cudaHostUnregister, address)
-    return buffer
 
 
 def _views(buffer: Tensor, layout: Layout) -> dict[str, Tensor]:

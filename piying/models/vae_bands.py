@@ -9,6 +9,7 @@ applied where they are copied into the frames that a convolution reads.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,18 +43,18 @@ def encode(encoder: Encoder, pixels: Tensor, chunks: list[int], past: Past | Non
     """Pixels [B 3 F H W] -> moments [B 2C f h w]. Fills `past` as `decode` does."""
     work = Work({} if past is None else past, plan, pixels)
     found = []
-    for index, chunk in enumerate(pixels.permute(0, 2, 3, 4, 1).split(chunks, dim=1), start=1):
-        work.begin(chunk, remember=past is not None or index < len(chunks))
-        work.conv(encoder.conv_in)
-        for level in cast(Iterable[Down], encoder.down_blocks):
-            for block in cast(Iterable[ResidualBlock], level.resnets):
-                work.block(block)
-            for sampler in cast(Iterable[Sampler], level.downsamplers):
-                work.halve(sampler, time=level.halve_time)
-        work.middle(encoder.mid_block)
-        work.conv(encoder.conv_out, encoder.norm_out)
-        found.append(work.end())
-    work.shelf.finish()
+    with closing(work.shelf):
+        for index, chunk in enumerate(pixels.permute(0, 2, 3, 4, 1).split(chunks, dim=1), start=1):
+            work.begin(chunk, remember=past is not None or index < len(chunks))
+            work.conv(encoder.conv_in)
+            for level in cast(Iterable[Down], encoder.down_blocks):
+                for block in cast(Iterable[ResidualBlock], level.resnets):
+                    work.block(block)
+                for sampler in cast(Iterable[Sampler], level.downsamplers):
+                    work.halve(sampler, time=level.halve_time)
+            work.middle(encoder.mid_block)
+            work.conv(encoder.conv_out, encoder.norm_out)
+            found.append(work.end())
     return torch.cat(found, dim=1).permute(0, 4, 1, 2, 3)
 
 
@@ -66,20 +67,20 @@ def decode(decoder: Decoder, latents: Tensor, chunks: list[int], past: Past | No
     pixels = latents.new_empty(batch, sum(counts), 8 * height, 8 * width, 3)
     levels = list(cast(Iterable[Up], decoder.up_blocks))
     parts = zip(latents.permute(0, 2, 3, 4, 1).split(chunks, dim=1), pixels.split(counts, dim=1), strict=True)
-    for index, (chunk, out) in enumerate(parts, start=1):
-        work.begin(chunk, latents=chunk.contiguous(), remember=past is not None or index < len(chunks))
-        work.conv(decoder.conv_in)
-        work.middle(decoder.mid_block)
-        for level, following in zip(levels, [*levels[1:], None], strict=True):
-            for block in cast(Iterable[ResidualBlock], level.resnets):
-                work.block(block)
-            for sampler in cast(Iterable[Sampler], level.upsamplers):
-                assert following
-                once = isinstance(following.resnets[0].conv_shortcut, nn.Conv3d)  # a single block reads it
-                work.double(sampler, time=level.double_time, kept=not (plan.twice and once))
-        work.conv(decoder.conv_out, decoder.norm_out, out=out)
-        work.end()
-    work.shelf.finish()
+    with closing(work.shelf):
+        for index, (chunk, out) in enumerate(parts, start=1):
+            work.begin(chunk, latents=chunk.contiguous(), remember=past is not None or index < len(chunks))
+            work.conv(decoder.conv_in)
+            work.middle(decoder.mid_block)
+            for level, following in zip(levels, [*levels[1:], None], strict=True):
+                for block in cast(Iterable[ResidualBlock], level.resnets):
+                    work.block(block)
+                for sampler in cast(Iterable[Sampler], level.upsamplers):
+                    assert following
+                    once = isinstance(following.resnets[0].conv_shortcut, nn.Conv3d)  # a single block reads it
+                    work.double(sampler, time=level.double_time, kept=not (plan.twice and once))
+            work.conv(decoder.conv_out, decoder.norm_out, out=out)
+            work.end()
     return pixels.permute(0, 4, 1, 2, 3)
 
 

@@ -6,11 +6,13 @@ and goes on lanes of its own: the next band's rows come while this band is compu
 Shapes: B batch, C channels, R rows of a band, H W pixels.
 """
 
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from piying.host import page_locked
 from piying.models.vae_parts import Past
 
 
@@ -62,7 +64,7 @@ class Lanes:
             _copy_frames(frames, beside)
 
     def memory(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        return torch.empty(shape, dtype=dtype, pin_memory=True)
+        return page_locked(prod(shape) * dtype.itemsize, self._device).view(dtype).view(shape)
 
     def settle(self) -> None:
         """Lets the card's work wait until all that was to leave has left, so that its memory can be used again."""
@@ -120,7 +122,7 @@ class Shelf:
         if self._lanes:
             self._lanes.settle()
 
-    def finish(self) -> None:
+    def close(self) -> None:
         """Waits until all of it has come to rest."""
         self._coming.clear()
         if self._lanes:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from piying.config import FAMILY, ModelConfig
 from piying.errors import ModelMissing, PiyingError, UsageError
-from piying.files import replacing
+from piying.files import home, replacing
 from piying.weights import diffusers_layout
 
 Kind = Literal["package", "added", "download", "hub cache"]
@@ -160,14 +160,6 @@ def hub_snapshots(name: str) -> list[Path]:
         found += [path for path in snapshots if path.name == commit]
         found += [path for path in snapshots if path.name != commit]
     return found
-
-
-def home() -> Path:
-    """The folder of everything that Piying keeps: PIYING_HOME, else `piying` where programs of a user keep data."""
-    if own := os.environ.get("PIYING_HOME"):
-        return Path(own).expanduser()
-    data = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA") or "~/.local/share"
-    return Path(data).expanduser() / "piying"
 
 
 def make(folder: Path) -> None:

@@ -2,8 +2,7 @@ import pytest
 
 from piying.adapters import store
 from piying.errors import ModelMissing, UsageError
-from piying.files import digest
-from piying.weights.store import home
+from piying.files import digest, home
 
 
 @pytest.fixture(autouse=True)

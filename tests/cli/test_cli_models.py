@@ -12,6 +12,7 @@ from hub_server import Server
 from safetensors.torch import load_file, save_file
 
 from piying.config import FAMILY
+from piying.files import home
 from piying.video import read_frames
 from piying.weights import store
 
@@ -64,7 +65,7 @@ def test_a_broken_pull_is_said_goes_on_and_can_be_removed(piying, hub, monkeypat
     hub.breaks[name] = [1000, 0, 0, 0, 0, 0]
     piying("models", "pull", "cogvideox-2b")
     assert piying("models", "rm", "cogvideox-2b", "--yes").code == 0
-    assert not list((store.home() / "models").iterdir())
+    assert not list((home() / "models").iterdir())
 
 
 def test_a_folder_gets_a_name_and_loses_only_that(piying, tiny_model_folder, tmp_path):

@@ -1,6 +1,8 @@
 """Which attention runs, and what happens where one fails."""
 
 import logging
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -160,3 +162,27 @@ def test_every_back_end_of_this_card_is_right_forward_and_back(shape, dtype):
             assert x.shape == exact.shape and x.dtype == dtype
             far, as_far = ((y.float() - exact).norm() / exact.norm() for y in (x, other))
             assert far < (1.5 if i else 1.1) * as_far  # gradients round in another order
+
+
+@pytest.fixture
+def unset(monkeypatch):
+    """What FlashAttention-4 reads, as nobody has set it."""
+    for name in ("FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED", "FLASH_ATTENTION_CUTE_DSL_CACHE_DIR"):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    attention.keep_compiled.cache_clear()
+
+
+def test_what_is_compiled_once_is_kept_in_the_home(unset, monkeypatch, tmp_path):
+    monkeypatch.setenv("PIYING_HOME", str(tmp_path / "home"))
+    attention.keep_compiled()
+    assert os.environ["FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED"] == "1"
+    assert Path(os.environ["FLASH_ATTENTION_CUTE_DSL_CACHE_DIR"]) == tmp_path / "home" / "attention"
+    assert (tmp_path / "home" / "attention").is_dir()
+
+
+def test_a_home_that_cannot_be_written_is_done_without(unset, monkeypatch, tmp_path):
+    (tmp_path / "home").write_text("a file")
+    monkeypatch.setenv("PIYING_HOME", str(tmp_path / "home"))
+    attention.keep_compiled()
+    assert "FLASH_ATTENTION_CUTE_DSL_CACHE_ENABLED" not in os.environ

@@ -11,10 +11,11 @@ from toys import tokenizer
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B
 from piying.generate import Model
+from piying.host import page_locked
 from piying.memory import plan as planning
 from piying.memory.calibration import CONTEXT
 from piying.memory.plan import LADDER
-from piying.memory.stream import Stream, page_locked
+from piying.memory.stream import Stream
 from piying.models.text import TextEncoder
 from piying.models.transformer import Transformer
 from piying.models.vae import VAE

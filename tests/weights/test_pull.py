@@ -9,6 +9,7 @@ import pytest
 from hub_server import COMMIT, Server
 
 from piying.errors import PiyingError, UsageError
+from piying.files import home
 from piying.weights import load, store
 from piying.weights.hub import pull, transfer
 
@@ -119,7 +120,7 @@ def test_a_wrong_hash_deletes_the_file_and_nothing_takes_its_place(serve, hub, n
     server.wrong.add(name)
     with pytest.raises(PiyingError, match=f"{name}: came damaged .* deleted; pull again"):
         fetch_all(hub)
-    assert store.known("cogvideox-2b") is None and not list(store.home().rglob(f"{name.split('/')[-1]}.part"))
+    assert store.known("cogvideox-2b") is None and not list(home().rglob(f"{name.split('/')[-1]}.part"))
     server.wrong.clear()
     fetch_all(hub)
 

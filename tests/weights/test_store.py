@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from piying.errors import ModelMissing, PiyingError, UsageError
+from piying.files import home
 from piying.weights import load, store
 
 
@@ -115,7 +116,7 @@ def test_a_folder_is_a_folder_and_a_name_of_the_family_a_name(model, tmp_path, m
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}'])
 def test_a_broken_list_of_names_is_said(content):
-    store.home().mkdir()
-    (store.home() / "added.json").write_text(content)
+    home().mkdir()
+    (home() / "added.json").write_text(content)
     with pytest.raises(PiyingError, match=r"added\.json: not .*; mend or delete it"):
         store.find("anything")
