@@ -310,18 +310,20 @@ def main() -> None:
         made = {"ours": ours, "theirs": theirs}[given.row[0]](json.loads(given.row[1]))
         print(json.dumps(made))
         return
-    title = "Whole short videos of random weights, each in a process held to a card's size; see benchmarks/memory.py."
-    rows = table.Table("memory", title, COLUMNS, given.out, torch.device(given.device), bars=("who", "used GiB"))
+    title = f"Whole videos of {given.steps} steps and random weights, each in a process held to a card's size; "
+    title += "see benchmarks/memory.py."
+    name, length = ("memory", "used GiB") if given.steps == STEPS else (f"memory_{given.steps}", "whole s")
+    rows = table.Table(name, title, COLUMNS, given.out, torch.device(given.device), bars=("who", length))
     with tempfile.TemporaryDirectory() as place:
-        for name in given.members.split(","):
+        for one in given.members.split(","):
             if rows.time_is_up(given.minutes):
                 break
-            member = small(MEMBERS[name]) if given.toy else MEMBERS[name]
-            folder = (given.weights or Path(place)) / name
+            member = small(MEMBERS[one]) if given.toy else MEMBERS[one]
+            folder = (given.weights or Path(place)) / one
             if not folder.is_dir():
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 write(member, folder)
-            measure(given, rows, name, str(folder))
+            measure(given, rows, one, str(folder))
             if not given.weights:
                 shutil.rmtree(folder)
 
