@@ -1,7 +1,7 @@
 """Training as a loop: batches, a loss, an optimizer, and hooks that look on. It knows nothing of what it trains."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from piying.train.shards import fill, local
 
 Facts = dict[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
+MIXED = ("cuda",)
 
 
 class Descent(Protocol):
@@ -70,12 +71,13 @@ def train(
     loss: Callable[[M, Any], tuple[Tensor, Facts]],
     hooks: Sequence[Hook],
     *,
-    mixed: bool = True,
+    mixed: Collection[str] = MIXED,
 ) -> bool:
     """Steps until the last one (True) or until a hook answers True, which stops the run after that step (False).
 
     batches: step -> batch, a function of the step alone, so that a resumed run sees what an unbroken one saw.
-    loss: (model, batch) -> value, facts for the hooks. `mixed`: on CUDA a model in float32 computes in bfloat16.
+    loss: (model, batch) -> value, facts for the hooks. `mixed`: the types of device on which a model in
+    float32 computes in bfloat16.
     Ranks that train together see batches of their own and stop where the first one does.
     Nothing here waits for a GPU; the hooks see to it that lost weights are not saved.
     """
@@ -84,7 +86,7 @@ def train(
     state.model.train()
     batch = batches(state.step) if state.step < state.steps else None
     while state.step < state.steps:
-        with torch.autocast(device, torch.bfloat16, enabled=mixed and device == "cuda"):
+        with torch.autocast(device, torch.bfloat16, enabled=device in mixed):
             value, facts = loss(state.model, batch)
         norm = state.optimizer.descend(value, state.step)
         batch = batches(state.step + 1) if state.step + 1 < state.steps else None  # while a GPU still works

@@ -1,6 +1,6 @@
 """What the three stages share: where they are, and one way to run, resume and finish."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from piying.parallel import ranks
 from piying.train import checkpoint, hooks
 from piying.train.hooks import Clock, Listener
-from piying.train.loop import Descent, Facts, Hook, M, State, train
+from piying.train.loop import MIXED, Descent, Facts, Hook, M, State, train
 from piying.train.recipe import OptimizerRecipe
 
 
@@ -63,7 +63,7 @@ class Stage(Generic[M]):
     picture: Callable[[M, Path], None] | None = None
     compiled: Callable[[], Iterable[nn.Module]] = tuple  # parts that are worth compiling, each for all steps
     descent: Callable[[], Descent | None] = lambda: None  # the optimizer, where it is not nano's
-    mixed: bool = True  # see `train`
+    mixed: Collection[str] = MIXED  # see `train`
     before: Callable[[State[M]], None] | None = None  # looks at the state before the first step of a call
     split: bool = False  # each rank holds a part of the weights, and saves it for itself
 

@@ -26,6 +26,20 @@ def test_the_loss_falls_on_one_fixed_batch():
     assert losses[-1] < losses[20] < losses[0]
 
 
+def test_a_model_in_float32_computes_in_half_precision_where_that_is_asked_for():
+    kinds = []
+
+    def noted(model, batch):
+        kinds.append(model(batch[0]).dtype)
+        return squared(model, batch)
+
+    for mixed in ((), ("cuda",), ("cuda", "cpu")):
+        state, batches = regression(1)
+        train(state, batches, noted, [], mixed=mixed)
+        assert state.model.weight.dtype == torch.float32
+    assert kinds == [torch.float32, torch.float32, torch.bfloat16]
+
+
 def test_a_hook_that_answers_true_ends_the_run_after_all_hooks_saw_the_step():
     state, batches = regression(10)
     seen = []

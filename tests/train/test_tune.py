@@ -22,6 +22,7 @@ from piying.data.describe import frames_of
 from piying.errors import UsageError
 from piying.train import checkpoint
 from piying.train.tune import previews, tuning
+from piying.train.tune import tune as tune_module
 from piying.train.tune.export import export
 from piying.train.tune.tune import tune
 from piying.video import read_image
@@ -47,6 +48,19 @@ def same(first, second):
     assert first.keys() == second.keys()
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
+
+
+def test_a_cpu_trains_in_half_precision_where_it_has_instructions_for_it(dataset, tiny, recipe, tmp_path, monkeypatch):
+    learned = []
+    for fast in (True, False):
+        monkeypatch.setattr(tune_module, "bfloat16_is_fast", lambda fast=fast: fast)
+        run(dataset, tiny, recipe, tmp_path / str(fast), "steps=2", "prompts=[]")
+        learned.append(final(tmp_path / str(fast)))
+    half, whole = ([one[name] for name in one if name.startswith("model/")] for one in learned)
+    assert not all(map(torch.equal, half, whole))
+    assert all(a.dtype == b.dtype == torch.float32 for a, b in zip(half, whole, strict=True))
+    apart = torch.cat([(a - b).flatten() for a, b in zip(half, whole, strict=True)]).norm()
+    assert apart < 0.05 * torch.cat([b.flatten() for b in whole]).norm()
 
 
 def test_an_adapter_learns_while_the_base_stays_what_it_is(dataset, tiny, recipe, tmp_path, log):

@@ -4,7 +4,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -42,7 +42,7 @@ def attempt(
     savings: Savings,
     device: torch.device,
     *,
-    mixed: bool,
+    mixed: Collection[str],
     steps: int = STEPS,
 ) -> Trial:
     """Runs real steps and takes them back, bit by bit. `seconds` is the median of all but the first."""

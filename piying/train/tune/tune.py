@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,13 +13,14 @@ import torch
 from piying.adapters.attach import Fitted, attach, create, fit
 from piying.data import dataset as datasets
 from piying.data.dataset import Dataset
+from piying.device import bfloat16_is_fast
 from piying.errors import OutOfMemory, UsageError
 from piying.models.transformer import Transformer
 from piying.parallel import ranks
 from piying.sampling.schedule import alphas
 from piying.train import checkpoint, shards
 from piying.train.hooks import Clock, Listener
-from piying.train.loop import Descent, State
+from piying.train.loop import MIXED, Descent, State
 from piying.train.optimizer import Optimizer
 from piying.train.recipe import OptimizerRecipe
 from piying.train.stage import Run, Stage, perform, silent
@@ -144,7 +145,7 @@ def _stage(
     together = way.split and tuning.preserve + tuning.prior > 0
     loss = lesson(transformer, alphas(ready.config.schedule).to(device), tuning.weighting, together=together)
     held_out = ready.examples.held_out(ready.held_out)
-    mixed = ready.dtype == torch.float32
+    mixed = _mixed(ready.dtype)
     optimizer = tuning.optimizer
     if optimizer.ema and isinstance(model, Transformer) and (way.split or not mixed):
         run.listen(note("no average is kept: it would take as much memory as the weights"))
@@ -180,6 +181,13 @@ def _stage(
         before,
         way.split,
     )
+
+
+def _mixed(dtype: torch.dtype) -> Sequence[str]:
+    """Where weights of this type compute in bfloat16. A CPU without instructions for that is slower so."""
+    if dtype != torch.float32:
+        return ()
+    return (*MIXED, "cpu") if bfloat16_is_fast() else MIXED
 
 
 def lay(transformer: Transformer, way: Savings, device: torch.device) -> Callable[[], AbstractContextManager[None]]:
