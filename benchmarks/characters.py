@@ -4,7 +4,7 @@ Each run trains an adapter on clips of the theatre and reports on it, as a perso
 measure of which something was promised becomes a row.
 
 child   one lantern child from 24 clips, with the recipe that is made for two CPU cores
-two     two children in one adapter; every fourth scene of the report has both
+two     two children in one adapter, together in some of the clips; every fourth scene of the report has both
 nine    the whole troupe in one adapter
 style   woodcut, from 24 clips of the base's own puppets, through `piying prep`
 curve   one child from 5, 10, 20 and 40 clips: a table and a chart of their own
@@ -30,7 +30,8 @@ from piying.train.tune.tuning import CHARACTER
 RUNS = ("child", "two", "nine", "style", "curve")
 CURVE = (5, 10, 20, 40)
 CLIPS, STYLE = 24, "woodcut"
-MANY = ("rank=32", "alpha=32.0", "steps=3000", "batch=8", "sheet_every=1000")  # for a GPU: nine looks at once
+SEVERAL = ("rank=32", "alpha=32.0", "batch=8", "log_snr=[-1.0,2.5]", "sheet_every=1000")  # whose robe: under much noise
+RECIPES = {"two": (*SEVERAL, "steps=1500"), "nine": (*SEVERAL, "steps=3000", "preserve=0.2")}  # for a GPU
 UNNAMED = ("preserve=0.0",)  # a style has no class word to go back to
 TOY = ("steps=2", "batch=1", "frames=[9]", "sheet_every=2")
 NAMED = "the one that was named is there, and it is that one"
@@ -70,7 +71,7 @@ def dataset(kind: str, clips: int, folder: Path, model: str) -> list[object]:
     if kind != "style":
         if not folder.is_dir():
             piying("theatre", "clips", *cast, "--count", clips, "--out", folder)
-        return ["--set", "prompts=[]", *sets(MANY if kind == "nine" else ())]
+        return ["--set", "prompts=[]", *sets(RECIPES.get(kind, ()))]
     footage = folder.with_name("footage")
     if not footage.is_dir():
         who = [word for subject in SUBJECTS for word in ("--cast", subject)]

@@ -10,6 +10,7 @@ from PIL import Image
 import piying
 from piying import weights
 from piying.evaluate import detectors
+from piying.train.tune.rehearsal import member
 
 FOLDER = Path(weights.__file__).parent / "nano"
 GOLDEN = Path(__file__).parent / "golden" / "nano.png"
@@ -99,3 +100,17 @@ def test_the_shipped_files_fit_the_repository():
     files = [detectors.WEIGHTS, *(path for path in FOLDER.rglob("*") if path.is_file())]
     assert sum(path.stat().st_size for path in files) < 40e6
     assert max(path.stat().st_size for path in files) < 16e6
+
+
+@torch.no_grad()
+def test_names_to_be_taught_are_as_far_apart_for_the_transformer_as_words(nano):
+    """An adapter that hears hardly any difference between names learns looks, and not whose they are."""
+    names = [member(who).token for who in ("dawa", "erwa", "sanwa", "siwa", "wuwa", "liuwa", "qiwa")]
+    known = ["boat", "car", "girl", "boy", "dragon", "horse", "train"]
+    text, tokenizer = nano.checkpoint.text, nano.checkpoint.tokenizer
+
+    def apart(words):
+        states = text(tokenizer([f"a large {word} on a meadow" for word in words], 16))[:, 2]  # a, large, the word
+        return (torch.pdist(states) / states.norm(dim=-1).mean()).median()
+
+    assert apart(names) > apart(known)

@@ -36,19 +36,20 @@ def in_order(function: Callable[[A], R], jobs: Sequence[A], room: int = 0, *, ni
     """The function of each job, by all cores, in the order of the jobs.
 
     The work begins with the call and ends when the iterator is dropped; `room` jobs are worked on or wait for their
-    reader, and at least two for each core. Fewer jobs than that are done here, as they are read.
+    reader, and at least two for each worker. There are as many workers as cores, but none for a single job: beginning
+    one takes seconds. Where that leaves only one, the jobs are done here, as they are read.
     """
-    least = 2 * count()
-    if len(jobs) < least:
+    processes = min(count(), len(jobs) // 2)
+    if processes < 2:
         return map(function, jobs)
-    results = _results(function, deque(jobs), max(room, least), nice)
+    results = _results(processes, function, deque(jobs), max(room, 2 * processes), nice)
     next(results)  # up to the first yield, where the workers have begun
     return results
 
 
-def _results(function: Callable[[Any], Any], jobs: deque[Any], room: int, nice: int) -> Iterator[Any]:
+def _results(processes: int, function: Callable[[Any], Any], jobs: deque[Any], room: int, nice: int) -> Iterator[Any]:
     """Nothing, as a sign that the workers have begun, then the results."""
-    pool = workers(count(), function, nice=nice)
+    pool = workers(processes, function, nice=nice)
     waiting: deque[Future[Any]] = deque()
 
     def submit() -> None:

@@ -182,7 +182,7 @@ def test_clips_teach_what_moves_and_leave_the_eye_as_it_is():
 
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(schooling, "Network", lambda width=8: Network(width))
-    monkeypatch.setattr(cores, "count", lambda: 99)  # few jobs for so many cores: drawn here
+    monkeypatch.setattr(cores, "count", lambda: 1)  # drawn here
     small = {"rounds": 2, "scenes": 2, "passes": 2, "batch": 2, "job": 1, "trial": 1}
     phases = [replace(phase, **small) for phase in (schooling.PICTURES, schooling.CLIPS)]
     events = []

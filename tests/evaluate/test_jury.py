@@ -82,8 +82,9 @@ class Slow:
         return {"mean": int(frames.mean()), "prompt": ask.prompt, "process": os.getpid()}
 
 
-def test_a_slow_judge_looks_in_other_processes_and_each_finding_is_of_its_own_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(cores, "count", lambda: 2)
+@pytest.mark.parametrize("count", [2, 99])
+def test_a_slow_judge_looks_in_other_processes_and_each_finding_is_of_its_own_clip(count, tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "count", lambda: count)
     clips, asks = {}, {}
     for number in range(5):
         clips[number] = tmp_path / f"{number}.png"

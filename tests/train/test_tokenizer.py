@@ -9,7 +9,9 @@ from piying.models.text import Tokenizer
 from piying.theatre.captions import caption, tell, words
 from piying.theatre.casting import draw
 from piying.theatre.facts import facts
-from piying.train.nano.tokenizer import train_tokenizer
+from piying.theatre.scene import TROUPE
+from piying.train.nano.tokenizer import train_tokenizer, unheard
+from piying.train.tune.rehearsal import member
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +75,13 @@ def test_the_engine_and_transformers_read_the_same_numbers(text, tmp_path):
     sample = [*captions(30), "", "a zebra 斑马"]
     padded = theirs(sample, padding="max_length", max_length=64, truncation=True).input_ids
     assert Tokenizer.read(tmp_path)(sample, 64).tolist() == padded
+
+
+def test_what_no_caption_has_is_unheard_names_and_letters_and_nothing_else(text, pieces):
+    silent = set(unheard(text))
+    heard = {token for line in captions(500) for token in pieces.encode(line).ids}
+    assert not heard & silent
+    assert not {pieces.token_to_id("▁" + word) for word in ("boat", "red", "gently")} & silent
+    assert {pieces.token_to_id(letter) for letter in "az09"} <= silent
+    for who in TROUPE:
+        assert silent & set(pieces.encode(member(who).token).ids), who

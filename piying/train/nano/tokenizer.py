@@ -9,13 +9,13 @@ import math
 import random
 import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from piying.theatre import casting
 from piying.theatre.captions import Language, caption, words
-from piying.theatre.scene import STYLES, SUBJECTS, TROUPE, UNSEEN_STYLES
+from piying.theatre.scene import STYLES, SUBJECTS, TROUPE, UNSEEN_STYLES, Style, Subject, Troupe, UnseenStyle
 
 SPECIAL = ["<pad>", "</s>", "<unk>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -35,21 +35,29 @@ _CUT = pre_tokenizers.Sequence(
 
 
 def train_tokenizer(seed: int) -> str:
-    """The content of a tokenizer.json."""
+    """The content of a tokenizer.json. The troupe counts too, so that their names are pieces when they are taught."""
     counts = Counter(LETTERS)
-    for text in _texts(random.Random(seed)):
+    for text in _texts(random.Random(seed), (*SUBJECTS, *TROUPE), (*STYLES, *UNSEEN_STYLES)):
         counts.update(piece for piece, _ in _CUT.pre_tokenize_str(_FOLD.normalize_str(text)))
     return _unigram(counts).to_str(pretty=True)
 
 
-def _texts(rng: random.Random) -> Iterator[str]:
-    """All words once, and captions. The troupe's count too, so that their names are pieces when they are taught."""
+def unheard(vocabulary: str) -> list[int]:
+    """The tokens that no caption has which nano is trained on: names and styles to be taught, letters, bytes."""
+    tokenizer = Tokenizer.from_str(vocabulary)
+    heard = {token for text in _texts(random.Random(0), SUBJECTS, STYLES) for token in tokenizer.encode(text).ids}
+    return [token for token in range(len(SPECIAL), tokenizer.get_vocab_size()) if token not in heard]
+
+
+def _texts(
+    rng: random.Random, cast: Sequence[Subject | Troupe], styles: Sequence[Style | UnseenStyle]
+) -> Iterator[str]:
+    """All words once, and captions."""
     languages: tuple[Language, ...] = ("en", "zh")
     for language in languages:
         yield " ".join(words()[language])
         for _ in range(CAPTIONS):
-            scene = casting.draw(rng, "any", cast=(*SUBJECTS, *TROUPE), styles=(*STYLES, *UNSEEN_STYLES))
-            yield caption(scene, language, rng).text
+            yield caption(casting.draw(rng, "any", cast=cast, styles=styles), language, rng).text
 
 
 def _unigram(counts: Counter[str]) -> Tokenizer:
