@@ -98,6 +98,17 @@ def test_other_prompts_too_keep_the_base_and_at_all_levels():
     assert learned.max() - learned.min() < 60 and held.min() < 200 and held.max() > 800
 
 
+def test_a_share_of_the_samples_is_learned_at_any_timestep():
+    narrow = Tuning(batch=200, preserve=0.0, drop=0.0, log_snr=(0.0, 0.1))
+    band, _ = examples(narrow, [shown(0)])
+    spread, _ = examples(replace(narrow, uniform=0.5), [shown(0)])
+    low, high = band(0).timesteps.aminmax()
+    drawn = spread(0).timesteps
+    assert high - low < 100 and drawn.min() < 200 and drawn.max() > 800
+    assert 0.4 < ((low <= drawn) & (drawn <= high)).float().mean() < 0.65
+    assert not spread(0).preserved.any()
+
+
 def test_who_has_no_class_word_is_not_preserved():
     nameless = Shown.of(shown(0).clip, shown(0).moments, [replace(CAST[0], class_word="")])
     given, _ = examples(Tuning(batch=40, preserve=0.5, drop=0.0), [nameless])

@@ -72,7 +72,7 @@ class Examples:
         own, prior = ([one for one in group if one.moments.mean.shape == shape] for group in (own, prior))
         lengths = [(frames - 1) // 4 + 1 for frames in tuning.frames if (frames - 1) // 4 + 1 <= shape[0]]
         length = rng.choice(lengths) if lengths else shape[0]
-        chosen, captions, preserved = [], [], []
+        chosen, captions, preserved, anywhere = [], [], [], []
         for _ in range(count):
             role = rng.random()
             as_prior = bool(prior) and role < tuning.prior
@@ -88,15 +88,16 @@ class Examples:
             # A name without a class word stays where it is, and so does the target. Guidance leads from the empty
             # caption towards the name: it does so best while that stays the base's.
             preserved.append(as_prior or caption != named or (dropped and tuning.preserve > 0))
+            # The base is to stay at all levels, wherever the looks are learned.
+            anywhere.append(preserved[-1] or (tuning.uniform > 0 and rng.random() < tuning.uniform))
         x0, images = self._latents(chosen, length, generator)
-        kept = torch.tensor(preserved, device=self.device)
         return Example(
             x0,
             torch.randn(x0.shape, generator=generator, device=self.device),
             self._condition(x0, images, generator),
             self._text(captions),
-            self._timesteps(step * tuning.batch + ranks.rank() * count, kept),
-            kept,
+            self._timesteps(step * tuning.batch + ranks.rank() * count, anywhere),
+            torch.tensor(preserved, device=self.device),
         )
 
     def held_out(self, shown: Sequence[Shown]) -> dict[str, list[Example]]:
@@ -123,11 +124,12 @@ class Examples:
             return list(self.shown), []
         return [one for one in self.shown if one.clip.names], [one for one in self.shown if not one.clip.names]
 
-    def _timesteps(self, first: int, kept: Tensor) -> Tensor:
-        """Of the samples from `first` on. The base is to stay at all levels, wherever the looks are learned."""
+    def _timesteps(self, first: int, anywhere: Sequence[bool]) -> Tensor:
+        """Of the samples from `first` on: any, or one of the levels where looks are learned."""
         log_snrs, tuning = alphas(self.config.schedule).logit().to(self.device), self.tuning
-        places = stratified(tuning.seed, first, len(kept))
-        return torch.where(kept, timesteps_at(places, log_snrs, None), timesteps_at(places, log_snrs, tuning.log_snr))
+        places = stratified(tuning.seed, first, len(anywhere))
+        levels = timesteps_at(places, log_snrs, tuning.log_snr)
+        return torch.where(torch.tensor(anywhere, device=self.device), timesteps_at(places, log_snrs, None), levels)
 
     @property
     def _takes_condition(self) -> bool:

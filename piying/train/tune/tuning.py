@@ -30,6 +30,7 @@ class Tuning:
     optimizer: OptimizerRecipe = _GENTLE
     frames: tuple[int, ...] = ()  # lengths in pixels, one drawn a step; none: clips as long as they are
     log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
+    uniform: float = 0.0  # of samples: any timestep instead; who is where, and how many, is decided under much noise
     weighting: Literal["plain", "flow"] = "plain"  # of the squared error of v; "flow": see loss.level_weights
     drop: float = 0.1  # captions replaced by the empty one
     preserve: float = 0.1  # of samples: names replaced by class words, and the target is what the base predicts
@@ -57,7 +58,7 @@ def read(path: Path | None, overrides: Sequence[str], model: str) -> Tuning:
     for name in ("steps", "batch", "rank", "log_every", "save_every", "validate_every", "sheet_every"):
         if getattr(tuning, name) < 1:
             raise UsageError(f"{name}={getattr(tuning, name)}: use at least 1")
-    for name in ("drop", "preserve", "prior", "first_frame", "first_and_last", "continuation", "held_out"):
+    for name in ("uniform", "drop", "preserve", "prior", "first_frame", "first_and_last", "continuation", "held_out"):
         if not 0 <= getattr(tuning, name) < 1:
             raise UsageError(f"{name}={getattr(tuning, name)}: a share, from 0 to below 1")
     if tuning.preserve + tuning.prior >= 1:
