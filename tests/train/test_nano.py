@@ -10,7 +10,7 @@ from piying.errors import PiyingError, UsageError
 from piying.train import checkpoint
 from piying.train.nano import recipe, stages, tokenizer
 from piying.train.nano.recipe import locate
-from piying.train.nano.text import ACTOR, ACTORS, SCENE, answers
+from piying.train.nano.text import ACTOR, ACTORS, APART, SCENE, answers
 
 TOY = """
 validation = 2
@@ -112,6 +112,16 @@ def test_a_training_ends_in_a_folder_that_loads(trained):
     assert checkpoint.transformer.proj_out.weight.abs().sum() > 0
     stored = next(folder.glob("transformer/*.safetensors")).read_bytes()
     assert b'"F16"' in stored
+
+
+def test_what_no_caption_has_ends_with_long_embeddings_and_nothing_else_does(trained):
+    _, folder, _ = trained
+    made = weights.load(folder)
+    lengths = made.text.embedding.weight.float().norm(dim=1) / made.text.embedding.weight.shape[1] ** 0.5
+    silent = tokenizer.unheard(made.tokenizer.files["tokenizer.json"].decode())
+    others = sorted({*range(len(lengths))} - {*silent})
+    torch.testing.assert_close(lengths[silent], torch.full((len(silent),), APART), rtol=1e-2, atol=0)
+    assert lengths[others].max() < 3
 
 
 def test_a_training_stopped_after_every_step_ends_in_the_same_weights(toy, trained, tmp_path):

@@ -128,9 +128,9 @@ def set_apart(text: TextEncoder, tokens: Sequence[int]) -> None:
     and an adapter would learn the looks of nine puppets without ever learning which is whose. A layer's input is
     normalised, so that a long embedding is not louder there; it outlasts what the layers add.
     """
-    table = text.embedding.weight
-    fresh = table.shape[1] ** 0.5
-    table[list(tokens)] = APART * fresh * F.normalize(table[list(tokens)], dim=-1)
+    table, rows = text.embedding.weight, list(tokens)
+    fresh = table.shape[1] ** 0.5  # the length of a row of initial.text
+    table[rows] = APART * fresh * F.normalize(table[rows], dim=-1)
 
 
 def tell(scenes: list[scene.Scene], vocabulary: str, length: int, *key: str | int) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ class Tuning:
     optimizer: OptimizerRecipe = _GENTLE
     frames: tuple[int, ...] = ()  # lengths in pixels, one drawn a step; none: clips as long as they are
     log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
-    uniform: float = 0.0  # of samples: any timestep instead; who is where, and how many, is decided under much noise
+    uniform: float = 0.0  # of samples: any timestep instead; under much noise it shows whose looks they are
     weighting: Literal["plain", "flow"] = "plain"  # of the squared error of v; "flow": see loss.level_weights
     drop: float = 0.1  # captions replaced by the empty one
     preserve: float = 0.1  # of samples: names replaced by class words, and the target is what the base predicts
