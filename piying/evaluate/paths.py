@@ -16,7 +16,7 @@ FLOOR = 0.012  # error of a measured place, canvas heights
 OUTLIER = 0.2  # an error that grows no more: the puppet was lost there, canvas heights
 LEVER = 0.15  # canvas heights a radian: what an error of the angle weighs
 PENALTY = 1.5  # of each coefficient, in units of the Bayesian information criterion
-HOPS, ROUNDS, TURNS, SWINGS = (2, 3), (1, 1.5), (1, 1.5, 2), (2, 2.5, 3)  # how often in a clip
+HOPS, SWINGS = (2, 3), (2, 2.5, 3)  # how often in a clip
 
 Curve = list[Tensor]  # what a coordinate may do besides resting, each [T]
 
@@ -56,12 +56,10 @@ def _family(name: Motion, s: Tensor) -> Iterator[tuple[Curve, Curve, Curve]]:
                 hop = hops * s % 1
                 yield [], [4 * hop * (1 - hop)], []
         case "circle":
-            for rounds in ROUNDS:
-                wave = [torch.sin(2 * math.pi * rounds * s), torch.cos(2 * math.pi * rounds * s)]
-                yield wave, wave, []
+            wave = [torch.sin(2 * math.pi * s), torch.cos(2 * math.pi * s)]
+            yield wave, wave, []
         case "spin":
-            for turns in TURNS:
-                yield [], [], [2 * math.pi * turns * s]
+            yield [], [], [2 * math.pi * s]
         case "sway":
             for swings in SWINGS:
                 wave = [torch.sin(2 * math.pi * swings * s), torch.cos(2 * math.pi * swings * s)]

@@ -136,11 +136,11 @@ def _course(
             hop = (s * rng.choice((2, 3))) % 1
             y = -4 * hop * (1 - hop) * force * min(0.32, room[1][1] - room[1][0])
         case "circle":
-            turn = 2 * torch.pi * (rng.choice((-1.5, -1, 1, 1.5)) * s + rng.random())
+            turn = 2 * torch.pi * (flip * s + rng.random())
             x = torch.cos(turn) * force * min(0.24, (room[0][1] - room[0][0]) / 2)
             y = torch.sin(turn) * force * min(0.24, (room[1][1] - room[1][0]) / 2)
         case "spin":
-            angle = 2 * torch.pi * rng.choice((-2, -1.5, -1, 1, 1.5, 2)) * s
+            angle = 2 * torch.pi * flip * s  # forwards and once, so that its first picture tells the rest
         case "sway":
             angle = force * TILT * torch.sin(2 * torch.pi * (rng.choice((2, 2.5, 3)) * s + rng.random()))
             x, y = half_height * torch.sin(angle), half_height * (1 - torch.cos(angle))  # about its foot

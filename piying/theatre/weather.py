@@ -46,7 +46,8 @@ def veils(weather: Weather, style: AnyStyle, light: Light, seed: int, size: tupl
 
     match weather:
         case "rain":
-            wet = INK[light] if style in ("shadow", "ink", "woodcut") else (0.88, 0.93, 1.0)
+            inked = style in ("shadow", "woodcut") or (style == "ink" and light != "night")  # at night a wash is dark
+            wet = INK["night"] if inked else (0.88, 0.93, 1.0)
             far = Veil(tiles("drizzle"), 0.5, wet, fall=1.1, drift=-0.22, behind=True)
             return [far, Veil(tiles("rain"), 0.75, wet, fall=1.7, drift=-0.34)]
         case "snow":
@@ -54,7 +55,11 @@ def veils(weather: Weather, style: AnyStyle, light: Light, seed: int, size: tupl
             far = Veil(tiles("flurry"), 0.8, white, fall=0.16, drift=0.03, sway=0.02, behind=True)
             return [far, Veil(tiles("snow"), 1.0, white, fall=0.26, drift=0.0, sway=0.035)]
         case "leaves":
-            dyes = (INK[light],) * 3 if style == "shadow" else _LEAVES
+            dyes = _LEAVES
+            if style == "shadow":
+                dyes = (INK[light],) * 3
+            elif style == "black_and_white":  # their colours would all be the grey of a backdrop
+                dyes = ((0.85,) * 3 if light == "night" else (0.05,) * 3,) * 3
             return [
                 Veil(tiles(f"leaves {i}"), 1.0, dye, fall=0.2 + 0.06 * i, drift=-0.1, sway=0.05, behind=i == 0)
                 for i, dye in enumerate(dyes)

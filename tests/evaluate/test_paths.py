@@ -14,7 +14,7 @@ CURVES = {
     "rise": (REST, 0.8 - 0.3 * S, 0 * S),
     "sink": (REST, 0.2 + 0.3 * S, 0 * S),
     "jump": (REST, 0.7 - 0.2 * HOP, 0 * S),
-    "spin": (REST, REST, -3 * math.pi * S),
+    "spin": (REST, REST, -2 * math.pi * S),
     "circle": (0.6 + 0.15 * torch.cos(2 * math.pi * S + 1), 0.5 + 0.15 * torch.sin(2 * math.pi * S + 1), 0 * S),
     "sway": (0.5 + 0.05 * torch.sin(4 * math.pi * S), REST, 0.27 * torch.sin(4 * math.pi * S)),
     "still": (REST, REST, 0 * S),
