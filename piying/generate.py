@@ -20,7 +20,7 @@ from piying import chain, latents, resume
 from piying import device as devices
 from piying.adapters import store
 from piying.adapters.adapter import Adapter
-from piying.adapters.advice import advice
+from piying.adapters.advice import advice, strength
 from piying.adapters.rack import Rack
 from piying.chain import End
 from piying.checks import finite, memory, memory_or
@@ -179,14 +179,12 @@ class Model:
     def resolve(self, request: Request) -> FullRequest:
         """A request with nothing left open, its files and adapters marked by their content.
 
-        Raises UsageError where this model cannot take it, ModelMissing where an adapter is not here.
+        Raises UsageError where this model cannot take it, and as `adapters` does.
         """
         weights = self.checkpoint.weights
         if request.weights not in (None, weights):
             raise UsageError(f"weights={request.weights}: {self.name} is loaded with {weights} ones; load it anew")
-        marked = tuple(
-            use.model_copy(update={"sha256": store.find(use.source, use.sha256).sha256}) for use in request.adapters
-        )
+        marked = tuple(self._marked(use, request.prompt) for use in request.adapters)
         marks = {"model": self.name, "weights": weights, "adapters": marked}
         return settled(request.model_copy(update=marks), self.checkpoint.config)
 
@@ -222,9 +220,9 @@ class Model:
         if any((request.adapters, request.adapters_merged) != (uses, merged) for request in full):
             raise UsageError("adapters: requests that are made together share them")
         aliases = _aliases(self.adapters(full[0]))
-        on = [(str(use.sha256), use.weight) for use in uses]
-        if len(dict(on)) < len(on):
+        if len({use.sha256 for use in uses}) < len(uses):
             raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
+        on = [(str(use.sha256), use.weight) for use in uses if use.weight]
         wanted, fitted = self.rack.sizes(() if merged else on)
         settle = partial(self.place.settle, full, adapters=wanted, fitted=fitted)
         return _stream(self.place, full, aliases, settle, lambda: self.rack.on(on, merged=merged), saved)
@@ -234,16 +232,27 @@ class Model:
 
         Raises ModelMissing where one is not here, and PiyingError where it is broken or made for another model.
         """
-        return {use.source: self.rack.take(store.find(use.source, use.sha256)) for use in request.adapters}
+        return {use.source: self._adapter(use) for use in request.adapters}
 
     def advice(self, request: Request) -> list[str]:
         """What a person should know of the adapters of a request, a line each. Raises as `adapters` does."""
-        base = self.checkpoint.config.name
+        base, fingerprint = self.checkpoint.config.name, lambda: self.rack.base_sha256
         return [
             line
-            for source, adapter in self.adapters(request).items()
-            for line in advice(source, adapter, request.prompt, base, lambda: self.rack.base_sha256)
+            for use in request.adapters
+            for line in advice(use.source, use.weight, self._adapter(use), request.prompt, base, fingerprint)
         ]
+
+    def _adapter(self, use: AdapterUse) -> Adapter:
+        return self.rack.take(store.find(use.source, use.sha256))
+
+    def _marked(self, use: AdapterUse, prompt: str) -> AdapterUse:
+        """With the content of its file, and how much of it is on."""
+        marks = {
+            "sha256": store.find(use.source, use.sha256).sha256,
+            "weight": strength(use.weight, self._adapter(use), prompt),
+        }
+        return use.model_copy(update=marks)
 
     @cached_property
     def place(self) -> Place:

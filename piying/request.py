@@ -20,7 +20,7 @@ class AdapterUse(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     source: str  # a file, a folder, or the name of an added one
-    weight: float = 1.0  # 1 is as trained, 0 is none
+    weight: float | None = None  # 1 is as trained, 0 is none; None: 1 where the adapter has something to say
     sha256: str | None = None  # set when the video is made, so that a replay can tell another file
 
     @model_validator(mode="before")
@@ -37,7 +37,7 @@ class AdapterUse(BaseModel):
             raise UsageError(f"adapter={values}: after the colon comes a number, e.g. {source}:0.8") from None
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.weight:g}"
+        return self.source if self.weight is None else f"{self.source}:{self.weight:g}"
 
 
 class Request(BaseModel):

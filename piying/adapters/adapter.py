@@ -37,6 +37,7 @@ class Adapter:
     base_sha256: str | None = None  # see `fingerprint`
     triggers: tuple[str, ...] = ()  # words that call up what was learned
     aliases: Mapping[str, str] = field(default_factory=dict)  # what a person may write -> what the model learned
+    only_named: bool = False  # it was taught to leave the base alone where no trigger is said, so there it is left out
     assumed: str | None = None  # what was taken for alpha where the file does not say it
 
     @property

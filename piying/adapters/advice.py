@@ -6,7 +6,27 @@ from piying.adapters.adapter import Adapter
 from piying.prompts.aliases import substitute
 
 
-def advice(source: str, adapter: Adapter, prompt: str, base: str, base_sha256: Callable[[], str | None]) -> list[str]:
+def called(adapter: Adapter, prompt: str) -> bool:
+    """Whether the prompt says a trigger of the adapter, or an alias of one; one without triggers always is."""
+    heard = substitute(prompt, adapter.aliases).lower()
+    return not adapter.triggers or any(trigger.lower() in heard for trigger in adapter.triggers)
+
+
+def strength(weight: float | None, adapter: Adapter, prompt: str) -> float:
+    """How much of the adapter is on in a video: what was asked for, else all; none where it would only do harm."""
+    if weight is not None:
+        return weight
+    return 0.0 if adapter.only_named and not called(adapter, prompt) else 1.0
+
+
+def advice(
+    source: str,
+    weight: float | None,
+    adapter: Adapter,
+    prompt: str,
+    base: str,
+    base_sha256: Callable[[], str | None],
+) -> list[str]:
     """Lines on one adapter: what was assumed, whether it was trained on another base, which word the prompt lacks."""
     lines = []
     if adapter.assumed:
@@ -15,9 +35,10 @@ def advice(source: str, adapter: Adapter, prompt: str, base: str, base_sha256: C
         lines.append(f"{source}: trained for {adapter.base}, not for {base}; it fits, but may do something else")
     elif adapter.base_sha256 and base_sha256() not in (None, adapter.base_sha256):
         lines.append(f"{source}: trained on other weights of {base} than these; it may do something else")
-    heard = substitute(prompt, adapter.aliases).lower()
-    if adapter.triggers and not any(trigger.lower() in heard for trigger in adapter.triggers):
-        lines.append(f"{source}: listens to {' or '.join(adapter.triggers)}, which the prompt does not say")
+    if not called(adapter, prompt):
+        line = f"{source}: listens to {' or '.join(adapter.triggers)}, which the prompt does not say"
+        left_out = strength(weight, adapter, prompt) == 0
+        lines.append(f"{line}; so it is left out, where {source}:1 uses it all the same" if left_out else line)
     return lines
 
 

@@ -70,6 +70,7 @@ def write(adapter: Adapter, path: Path, naming: Naming = Naming.diffusers) -> No
         "triggers": list(adapter.triggers),
         "aliases": dict(adapter.aliases),
         "assumed": adapter.assumed,
+        "only_named": adapter.only_named,
     }
     metadata = {_OWN: json.dumps(own, ensure_ascii=False)}
     if naming is Naming.diffusers:
@@ -155,11 +156,14 @@ def _own(path: Path, metadata: Mapping[str, str], said: alpha.Said | None, besid
             "triggers": tuple(own["triggers"]),
             "aliases": dict(own["aliases"]),
             "assumed": own["assumed"],
+            "only_named": own.get("only_named", False),
         }
         texts = [*told["triggers"], *told["aliases"].keys(), *told["aliases"].values()]
         if not all(isinstance(text, str) and text for text in texts):
             raise TypeError
         if not all(isinstance(told[name], str | None) for name in ("base", "base_sha256", "assumed")):
+            raise TypeError
+        if not isinstance(told["only_named"], bool):
             raise TypeError
     except (ValueError, KeyError, TypeError) as error:
         raise PiyingError(f"{path}: what it says of itself cannot be read; write the adapter again") from error

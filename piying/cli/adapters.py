@@ -78,7 +78,7 @@ def info(source: Source, as_json: AsJson = False) -> None:
         terminal.answer(fact)
         return
     for key, value in fact.items():
-        if value not in (None, [], {}):
+        if value not in (None, [], {}) and value is not False:
             typer.echo(f"{key.replace('_', ' ')}: {_words(value)}")
 
 
@@ -108,7 +108,7 @@ def merge(
     from piying.request import AdapterUse
 
     uses = [AdapterUse.model_validate(text) for text in source]
-    pairs = [(file.read(store.locate(use.source)), use.weight) for use in uses]
+    pairs = [(file.read(store.locate(use.source)), 1.0 if use.weight is None else use.weight) for use in uses]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"out={out}: exists already; choose a new folder")
     terminal.say(f"loading {model}")
@@ -118,7 +118,7 @@ def merge(
     if as_json:
         terminal.answer({"model": str(out), "adapters": [use.model_dump(mode="json") for use in uses]})
     else:
-        typer.echo(f"{out}: {model} with {', '.join(f'{use.source} at {use.weight:g}' for use in uses)}")
+        typer.echo(f"{out}: {model} with {', '.join(map(str, uses))}")
 
 
 @app.command()
@@ -188,13 +188,14 @@ def describe(adapter: "Adapter", path: Path) -> dict[str, Any]:
         "base_sha256": adapter.base_sha256,
         "triggers": list(adapter.triggers),
         "aliases": dict(adapter.aliases),
+        "only_named": adapter.only_named,
     }
 
 
 def summary(fact: dict[str, Any]) -> str:
     numbers = f"{fact['kind']}, rank {_words(fact['rank'])}, alpha {_words(fact['alpha'])}, {fact['layers']} layers"
     base = f", for {fact['base']}" if fact["base"] else f", width {fact['width']}" if fact["width"] else ""
-    words = f", listens to {_words(fact['triggers'])}" if fact["triggers"] else ""
+    words = f", listens {'only ' * fact['only_named']}to {_words(fact['triggers'])}" if fact["triggers"] else ""
     return numbers + base + words
 
 

@@ -11,6 +11,7 @@ from toys import SIZE, toy_checkpoint
 from piying import weights
 from piying.adapters import attach, file, store
 from piying.adapters.adapter import Adapter
+from piying.adapters.formats import Naming
 from piying.config import COGVIDEOX_2B, NANO
 from piying.errors import ModelMissing, PiyingError, UsageError
 from piying.files import digest
@@ -117,6 +118,29 @@ def test_aliases_reach_the_model_and_the_request_keeps_what_was_typed(model, tmp
         make(model, "words.safetensors", "other.safetensors")
 
 
+def test_one_that_listens_only_to_names_is_left_out_where_none_is_said(model, tmp_path):
+    one = file.read(tmp_path / "one.safetensors")
+    named = replace(one, triggers=("DaWa",), aliases={"大娃": "DaWa"}, only_named=True)
+    file.write(named, tmp_path / "named.safetensors")
+    plain, called = make(model), make(model, "one.safetensors", prompt="a red DaWa")
+    assert np.array_equal(make(model, "named.safetensors"), plain)
+    assert np.array_equal(make(model, "named.safetensors", merged=True), plain)
+    assert np.array_equal(make(model, "named.safetensors:1"), make(model, "one.safetensors"))
+    for prompt in ("a red DaWa", "a red 大娃"):
+        assert np.array_equal(make(model, "named.safetensors", prompt=prompt), called)
+    uses = [
+        model.resolve(Request(prompt=prompt, adapters=["named.safetensors"])).adapters for prompt in ("a boat", "大娃")
+    ]
+    assert [use.weight for (use,) in uses] == [0, 1]
+    (line,) = model.advice(Request(prompt="a boat", adapters=["named.safetensors"]))
+    assert line.endswith("does not say; so it is left out, where named.safetensors:1 uses it all the same")
+    (line,) = model.advice(Request(prompt="a boat", adapters=["named.safetensors:1"]))
+    assert line.endswith("does not say")
+    for path in ("kohya", "comfyui"):
+        file.write(named, tmp_path / f"{path}.safetensors", Naming(path))
+        assert file.read(tmp_path / f"{path}.safetensors").only_named
+
+
 def test_advice_says_what_a_person_should_know(model, tmp_path):
     adapter = file.read(tmp_path / "one.safetensors")
     name = model.checkpoint.config.name
@@ -175,7 +199,7 @@ def test_a_colon_in_a_path_is_no_weight(tmp_path):
     odd.touch()
     assert AdapterUse.model_validate(str(odd)).source == str(odd)
     assert AdapterUse.model_validate(f"{odd}:0.5") == AdapterUse(source=str(odd), weight=0.5)
-    assert AdapterUse.model_validate("C:\\loras\\a.safetensors").weight == 1
+    assert AdapterUse.model_validate("C:\\loras\\a.safetensors").weight is None
 
 
 def test_bad_adapters_are_refused_before_the_work_begins(model, tmp_path):

@@ -242,6 +242,7 @@ def _learner(transformer: Transformer, ready: Ready, tuning: Tuning) -> Fitted |
         base=ready.config.name,
         triggers=tuple(member.token for member in cast_),
         aliases=ready.dataset.aliases,
+        only_named=bool(cast_) and tuning.preserve > 0,
     )
     fitted = fit(transformer, adapter, trainable=True)
     attach(transformer, fitted)
