@@ -218,7 +218,8 @@ class Model:
                 raise UsageError(f"{name} in {found}: requests that are made together share one value")
         uses, merged = full[0].adapters, full[0].adapters_merged
         if any((request.adapters, request.adapters_merged) != (uses, merged) for request in full):
-            raise UsageError("adapters: requests that are made together share them")
+            told = "; ".join(dict.fromkeys(", ".join(map(str, request.adapters)) or "none" for request in full))
+            raise UsageError(f"adapters={told}: requests that are made together share them, and their weights")
         aliases = _aliases(self.adapters(full[0]))
         if len({use.sha256 for use in uses}) < len(uses):
             raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
@@ -248,11 +249,9 @@ class Model:
 
     def _marked(self, use: AdapterUse, prompt: str) -> AdapterUse:
         """With the content of its file, and how much of it is on."""
-        marks = {
-            "sha256": store.find(use.source, use.sha256).sha256,
-            "weight": strength(use.weight, self._adapter(use), prompt),
-        }
-        return use.model_copy(update=marks)
+        found = store.find(use.source, use.sha256)
+        weight = strength(use.weight, self.rack.take(found), prompt)
+        return use.model_copy(update={"sha256": found.sha256, "weight": weight})
 
     @cached_property
     def place(self) -> Place:

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from piying.adapters.adapter import Adapter
-from piying.prompts.aliases import substitute
+from piying.prompts.aliases import named, substitute
 
 
 def called(adapter: Adapter, prompt: str) -> bool:
     """Whether the prompt says a trigger of the adapter, or an alias of one; one without triggers always is."""
-    heard = substitute(prompt, adapter.aliases).lower()
-    return not adapter.triggers or any(trigger.lower() in heard for trigger in adapter.triggers)
+    heard = substitute(prompt, adapter.aliases)
+    return not adapter.triggers or bool(named(heard, {trigger: trigger for trigger in adapter.triggers}))
 
 
 def strength(weight: float | None, adapter: Adapter, prompt: str) -> float:
@@ -37,7 +37,7 @@ def advice(
         lines.append(f"{source}: trained on other weights of {base} than these; it may do something else")
     if not called(adapter, prompt):
         line = f"{source}: listens to {' or '.join(adapter.triggers)}, which the prompt does not say"
-        left_out = strength(weight, adapter, prompt) == 0
+        left_out = weight is None and strength(weight, adapter, prompt) == 0
         lines.append(f"{line}; so it is left out, where {source}:1 uses it all the same" if left_out else line)
     return lines
 

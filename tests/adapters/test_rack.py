@@ -132,6 +132,8 @@ def test_one_that_listens_only_to_names_is_left_out_where_none_is_said(model, tm
         model.resolve(Request(prompt=prompt, adapters=["named.safetensors"])).adapters for prompt in ("a boat", "大娃")
     ]
     assert [use.weight for (use,) in uses] == [0, 1]
+    with pytest.raises(UsageError, match=r"named.safetensors:0; named.safetensors:1: requests"):
+        model.make(*(Request(prompt=prompt, adapters=["named.safetensors"]) for prompt in ("a boat", "DaWa")))
     (line,) = model.advice(Request(prompt="a boat", adapters=["named.safetensors"]))
     assert line.endswith("does not say; so it is left out, where named.safetensors:1 uses it all the same")
     (line,) = model.advice(Request(prompt="a boat", adapters=["named.safetensors:1"]))
@@ -155,6 +157,7 @@ def test_advice_says_what_a_person_should_know(model, tmp_path):
         "a.safetensors: listens to DaWa or ErWa, which the prompt does not say"
     ]
     assert advice("a dawa boat", triggers=("DaWa",)) == []
+    assert len(advice("a dawan boat", triggers=("DaWa",))) == 1
     assert advice("大娃在船上", triggers=("DaWa",), aliases={"大娃": "DaWa"}) == []
     assert f"trained for cogvideox-5b, not for {name}" in advice(base="cogvideox-5b")[0]
     assert f"trained on other weights of {name}" in advice(base=name, base_sha256="0" * 64)[0]
