@@ -44,6 +44,7 @@ CHOOSING = (8, 1)  # prompts and seeds on which a checkpoint is chosen
 KINDS: tuple[Kind, ...] = ("named", "plain")
 
 Phase = Literal["choosing", "report"]
+Maker = tuple[Model, tuple[AdapterUse, ...], Path]  # with what, and the folder of the clips
 Say = Callable[[str], None]
 
 
@@ -210,37 +211,45 @@ def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, fol
     prompts."""
     asked = _asks(studio, key, effort.prompts)
     uses = (AdapterUse(source=str(adapter)),) if adapter else ()
-    makers = {"adapter": (studio.whole or studio.base, uses, folder)}
-    if key == "report":
-        makers["base"] = studio.base, (), studio.out / "clips" / "base"
+    base: Maker = studio.base, (), studio.out / "clips" / "base"
+    trained: Maker = studio.whole or studio.base, uses, folder
+    left_out = _left_out(adapter)
+    makers = {
+        (name, kind): base if name == "base" or (kind == "plain" and left_out) else trained
+        for name in (("adapter", "base") if key == "report" else ("adapter",))
+        for kind in KINDS
+    }
     for seed in range(effort.seeds):
-        for name, (model, use, where) in makers.items():
-            for kind in KINDS:
-                requests = {
-                    i * MOST_SEEDS + seed: Request(
-                        prompt=substitute(ask.prompt, studio.run.dataset.aliases),
-                        seed=(0 if key == "report" else 1 << 20) + i // 2 * MOST_SEEDS + seed,
-                        adapters=use,
-                        image=ask.first,
-                        frames=effort.frames,
-                        steps=effort.steps,
-                    )
-                    for i, ask in enumerate(asked[kind])
-                }
-                say = partial(_tell, studio.say, f"{name}, seed {seed}")
-                footage.film(model, requests, where / f"{key}-{kind}", studio.deadline, say)
-    found: dict[Kind, dict[str, list[Shown]]] = {kind: {} for kind in KINDS}
-    for kind in KINDS:
-        for name, (_, _, where) in makers.items():
-            at = where / f"{key}-{kind}"
-            clips = {
-                number: path
-                for number, path in filmed(at).items()
-                if number // MOST_SEEDS < len(asked[kind]) and number % MOST_SEEDS < effort.seeds
+        for (name, kind), (model, use, where) in makers.items():
+            requests = {
+                i * MOST_SEEDS + seed: Request(
+                    prompt=substitute(ask.prompt, studio.run.dataset.aliases),
+                    seed=(0 if key == "report" else 1 << 20) + i // 2 * MOST_SEEDS + seed,
+                    adapters=use,
+                    image=ask.first,
+                    frames=effort.frames,
+                    steps=effort.steps,
+                )
+                for i, ask in enumerate(asked[kind])
             }
-            told = {number: asked[kind][number // MOST_SEEDS] for number in clips}
-            found[kind][name] = _shown(studio, clips, told, at, 2 if studio.theatre else 1)
+            say = partial(_tell, studio.say, f"{name}, seed {seed}")
+            footage.film(model, requests, where / f"{key}-{kind}", studio.deadline, say)
+    found: dict[Kind, dict[str, list[Shown]]] = {kind: {} for kind in KINDS}
+    for (name, kind), (_, _, where) in makers.items():
+        at = where / f"{key}-{kind}"
+        clips = {
+            number: path
+            for number, path in filmed(at).items()
+            if number // MOST_SEEDS < len(asked[kind]) and number % MOST_SEEDS < effort.seeds
+        }
+        told = {number: asked[kind][number // MOST_SEEDS] for number in clips}
+        found[kind][name] = _shown(studio, clips, told, at, 2 if studio.theatre else 1)
     return Sets(found["named"], found["plain"])
+
+
+def _left_out(adapter: Path | None) -> bool:
+    """Whether prompts without a name make the base's own videos."""
+    return adapter is not None and file.read(adapter).only_named
 
 
 def _shown(
@@ -380,6 +389,7 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         **({"cannot be judged": unknown} if (unknown := _unknown(studio)) else {}),
         "videos": f"{made['adapter']} of {wanted} by what was trained, {made['base']} of {wanted} by the base: "
         f"{len(asked['named'])} prompts with a name, {len(asked['plain'])} without, {effort.seeds} seeds",
+        **({"without a name": "the adapter is left out: the base's videos"} if _left_out(adapter) else {}),
         "judges": ", ".join(name for name in studio.judges),
         "machine": f"{machine}, torch {torch.__version__}, Python {platform.python_version()}",
         "piying": version("piying"),
