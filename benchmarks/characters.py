@@ -30,19 +30,20 @@ from piying.train.tune.tuning import CHARACTER
 RUNS = ("child", "two", "nine", "style", "curve")
 CURVE = (5, 10, 20, 40)
 CLIPS, STYLE = 24, "woodcut"
-RECIPES = {  # whose robe it is shows under much noise
-    "two": ("steps=1000", "uniform=0.5"),
+RECIPES = {
+    "two": ("preserve=0.3",),
     "nine": (
         "rank=32",
         "alpha=32.0",
         "steps=3000",
         "batch=8",
-        "log_snr=[-1.0,2.5]",
+        "log_snr=[-1.0,2.5]",  # whose robe it is shows under much noise
+        "uniform=0.0",
         "preserve=0.2",
         "sheet_every=1000",
     ),
 }
-UNNAMED = ("preserve=0.0",)  # a style has no class word to go back to
+UNNAMED = ("preserve=0.0", "uniform=0.0", "steps=800")  # a style has no class word to go back to
 TOY = ("steps=2", "batch=1", "frames=[9]", "sheet_every=2")
 NAMED = "the one that was named is there, and it is that one"
 COLUMNS = {
