@@ -13,6 +13,7 @@ from torch import Tensor
 
 from piying.theatre import Actor, Scene, casting, render
 from piying.theatre.figures.looks import COLOURS as PALETTE
+from piying.theatre.motion import track
 from piying.theatre.scene import BACKDROPS, CAMERAS, COLOURS, LIGHTS, MOTIONS, STYLES, UNSEEN_STYLES, WEATHERS
 
 FRAMES = 25
@@ -150,6 +151,12 @@ def test_a_spinner_turns_about_itself_and_a_swayer_leans_to_and_fro():
     assert float(torch.hypot(x - x.mean(), y - y.mean()).max()) < 0.05 * HEIGHT
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_a_spinner_turns_once_the_way_that_it_faces(seed):
+    course = track(scene("car", motion="spin", seed=seed))
+    assert torch.allclose(course.angle[0], math.tau * course.facing[0] * torch.linspace(0, 1, 49))
+
+
 def test_a_traveller_faces_its_way():
     shapes = {}
     for motion in ("left", "right"):
@@ -237,6 +244,15 @@ def test_weather_moves_before_a_resting_backdrop_and_clear_air_does_not(weather)
     beside = ~(F.max_pool2d((mask > 0).float().amax(0)[None, None], 15, stride=1, padding=7)[0, 0] > 0)
     change = frames.float().diff(dim=0).abs().mean(-1)[:, beside].mean()
     assert (change == 0) if weather == "clear" else (change > 0.4)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("weather", ["rain", "leaves"])
+def test_rain_and_leaves_stand_out_in_every_style_and_light(weather, style):
+    for light in LIGHTS:
+        frames, _ = clip(scene(weather=weather, style=style, light=light, backdrop="meadow", seed=3), frames=3)
+        change = (frames[2].float() - frames[0].float()).abs().amax(-1)
+        assert change.flatten().topk(200).values.mean() > 65  # of 255; leaves as grey as dusk had 52
 
 
 @pytest.mark.parametrize("weather", ["snow", "leaves"])
