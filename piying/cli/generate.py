@@ -162,9 +162,9 @@ def read_saved(folder: Path, told: dict[str, Any], wanted: Wanted) -> "FullReque
     unmarked = tuple(use.model_copy(update={"sha256": None}) for use in saved.adapters)
     as_told = saved.model_copy(update={"prompt": written, "adapters": unmarked})
     asked = Request.model_validate({"prompt": written, "image": saved.image, "video": saved.video, **told})
-    if len(asked.adapters) == len(unmarked):  # a weight that was left open is what it was settled to
+    if len(asked.adapters) == len(unmarked):  # a weight that was left open was settled to one of these
         settled = [
-            at if use == at.model_copy(update={"weight": None}) else use
+            at if at.weight in (0, 1) and use == at.model_copy(update={"weight": None}) else use
             for use, at in zip(asked.adapters, unmarked, strict=True)
         ]
         asked = asked.model_copy(update={"adapters": tuple(settled)})

@@ -211,14 +211,11 @@ def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, fol
     prompts."""
     asked = _asks(studio, key, effort.prompts)
     uses = (AdapterUse(source=str(adapter)),) if adapter else ()
-    base: Maker = studio.base, (), studio.out / "clips" / "base"
-    trained: Maker = studio.whole or studio.base, uses, folder
-    left_out = _left_out(adapter)
-    makers = {
-        (name, kind): base if name == "base" or (kind == "plain" and left_out) else trained
-        for name in (("adapter", "base") if key == "report" else ("adapter",))
-        for kind in KINDS
+    makers: dict[tuple[str, Kind], Maker] = {
+        ("adapter", kind): (studio.whole or studio.base, uses, folder) for kind in _made(adapter)
     }
+    if key == "report":
+        makers |= {("base", kind): (studio.base, (), studio.out / "clips" / "base") for kind in KINDS}
     for seed in range(effort.seeds):
         for (name, kind), (model, use, where) in makers.items():
             requests = {
@@ -247,9 +244,9 @@ def _shoot(studio: Studio, key: Phase, effort: Effort, adapter: Path | None, fol
     return Sets(found["named"], found["plain"])
 
 
-def _left_out(adapter: Path | None) -> bool:
-    """Whether prompts without a name make the base's own videos."""
-    return adapter is not None and file.read(adapter).only_named
+def _made(adapter: Path | None) -> tuple[Kind, ...]:
+    """What is asked of it: one that is left out where no name is said makes the base's videos there."""
+    return ("named",) if adapter and file.read(adapter).only_named else KINDS
 
 
 def _shown(
@@ -379,7 +376,10 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         _asks(studio, "report", effort.prompts),
         {name: len(sets.named.get(name, ())) + len(sets.plain.get(name, ())) for name in ("adapter", "base")},
     )
-    wanted = effort.seeds * sum(map(len, asked.values()))
+    wanted = {
+        name: effort.seeds * sum(len(asked[kind]) for kind in kinds)
+        for name, kinds in (("adapter", _made(adapter)), ("base", KINDS))
+    }
     machine = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
     return {
         "trained": str(adapter or run.whole),
@@ -387,9 +387,10 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         "dataset": f"{run.dataset.folder}: {len(run.learned)} clips were learned, {len(run.held_out)} held out",
         "cast": ", ".join(member.token for member in run.dataset.cast) or "nobody",
         **({"cannot be judged": unknown} if (unknown := _unknown(studio)) else {}),
-        "videos": f"{made['adapter']} of {wanted} by what was trained, {made['base']} of {wanted} by the base: "
+        "videos": f"{made['adapter']} of {wanted['adapter']} by what was trained, "
+        f"{made['base']} of {wanted['base']} by the base: "
         f"{len(asked['named'])} prompts with a name, {len(asked['plain'])} without, {effort.seeds} seeds",
-        **({"without a name": "the adapter is left out: the base's videos"} if _left_out(adapter) else {}),
+        **({"without a name": "the adapter is left out: the base's videos"} if _made(adapter) != KINDS else {}),
         "judges": ", ".join(name for name in studio.judges),
         "machine": f"{machine}, torch {torch.__version__}, Python {platform.python_version()}",
         "piying": version("piying"),

@@ -93,7 +93,7 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
             )
         )
     table.append(_written(single.get("adapter", ()), _is_there if cast else _told("style")))
-    return [measure for measure in table if measure.estimates]
+    return [measure for measure in table if measure.counted]
 
 
 def embedded(sets: Sets, among: Collection[str]) -> list[Measure]:
@@ -118,7 +118,7 @@ def embedded(sets: Sets, among: Collection[str]) -> list[Measure]:
         average("prompt following without a name", sets.plain, "follows", ""),
         _written(who.get("adapter", ()), _is_near),
     ]
-    return [measure for measure in table if measure.estimates]
+    return [measure for measure in table if measure.counted]
 
 
 def moved(sets: Sets) -> Measure:

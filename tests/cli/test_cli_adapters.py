@@ -196,9 +196,17 @@ def test_an_adapter_for_another_model_is_refused_with_the_file_and_the_reason(pi
     assert not list(tmp_path.glob("*.mp4"))
 
 
-@pytest.mark.parametrize("merged", [[], ["--merge-adapters"]])
-def test_a_run_with_an_adapter_goes_on_from_its_saved_state(piying, lora, boat, tmp_path, monkeypatch, merged):
-    assert boat("--adapter", "ink.safetensors:0.5", *merged, "--steps", 3, "--out", "whole.mp4").code == 0
+@pytest.mark.parametrize(
+    ("use", "settled", "another", "merged"),
+    [
+        ("ink.safetensors:0.5", "ink.safetensors:0.5", "ink.safetensors", []),
+        ("ink.safetensors", "ink.safetensors:1", "ink.safetensors:0.8", ["--merge-adapters"]),
+    ],
+)
+def test_a_run_with_an_adapter_goes_on_from_its_saved_state(
+    piying, lora, boat, tmp_path, monkeypatch, use, settled, another, merged
+):
+    assert boat("--adapter", use, *merged, "--steps", 3, "--out", "whole.mp4").code == 0
 
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -206,12 +214,12 @@ def test_a_run_with_an_adapter_goes_on_from_its_saved_state(piying, lora, boat, 
     saved = ["--save-every", 2, "--out", "boat.mp4"]
     with monkeypatch.context() as patched:
         patched.setattr("piying.generate.Progress.videos", interrupt)
-        assert boat("--adapter", "ink.safetensors:0.5", *merged, "--steps", 3, *saved).code == 130
-    other = piying("generate", "--resume", "boat.resume", "--adapter", "ink.safetensors:0.8")
-    assert other.code == 2 and "goes on with adapters=['ink.safetensors:0.5']; leave it out" in other.err
+        assert boat("--adapter", use, *merged, "--steps", 3, *saved).code == 130
+    other = piying("generate", "--resume", "boat.resume", "--adapter", another)
+    assert other.code == 2 and f"goes on with adapters=['{settled}']; leave it out" in other.err
     styled = piying("generate", "--resume", "boat.resume", "--style", "黑白")
     assert styled.code == 2 and "style=黑白: boat.resume goes on with a prompt that is settled" in styled.err
-    assert piying("generate", "--resume", "boat.resume", "--adapter", "ink.safetensors").code == 0
+    assert piying("generate", "--resume", "boat.resume", "--adapter", use).code == 0
     assert (tmp_path / "boat.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 

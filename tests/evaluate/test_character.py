@@ -129,16 +129,15 @@ def test_a_report_tells_what_was_trained_from_the_base(run, player, tmp_path):
     assert found["confusions"]["adapter"]["dawa"]["dawa"] > 0
 
 
-def test_prompts_from_which_the_adapter_is_left_out_are_made_once(run, player, tmp_path):
+def test_nothing_is_claimed_of_prompts_from_which_the_adapter_is_left_out(run, player, tmp_path):
     adapter = run.folder / "adapter" / runs.FILE
     file.write(replace(file.read(adapter), triggers=("DaWa", "ErWa"), only_named=True), adapter)
     found = character.report(run.folder, tmp_path / "out", EFFORT, say=lambda line: None)
     assert player.made == 3 * PROMPTS * EFFORT.seeds
-    assert values(found)[NAMED] == 1 and values(found)["motion right, without a name, behind the base"] == 0
-    assert {len(list(folder.glob("report-plain/*.mp4"))) for folder in (tmp_path / "out" / "clips").glob("*")} == {
-        0,
-        PROMPTS * EFFORT.seeds,
-    }
+    assert values(found)[NAMED] == 1 and found["met"]
+    assert not any("without" in name and "with a name" not in name for name in values(found))
+    videos = PROMPTS * EFFORT.seeds
+    assert f"{videos} of {videos} by what was trained, {2 * videos} of {2 * videos} by" in found["setting"]["videos"]
     assert found["setting"]["without a name"] == "the adapter is left out: the base's videos"
 
 
