@@ -87,6 +87,15 @@ def test_a_broken_transfer_goes_on_where_it_stopped(serve, hub):
     assert [r for name, r in server.downloads() if name == LARGE] == [None, "bytes=1000-", "bytes=1500-"]
 
 
+def test_a_file_of_an_earlier_revision_is_fetched_anew(serve, files):
+    serve()
+    partial = pull.order("cogvideox-2b", "huggingface").partial
+    (partial / LARGE).parent.mkdir(parents=True)
+    (partial / LARGE).write_bytes(bytes(len(files[LARGE])))
+    folder = pull.carry_out(pull.order("cogvideox-2b", "huggingface"), lambda count: None)
+    assert (folder / LARGE).read_bytes() == files[LARGE]
+
+
 @both
 def test_the_next_call_goes_on_where_the_last_one_gave_up(serve, hub):
     server = serve(hub)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from piying.errors import PiyingError, UsageError
 from piying.weights import diffusers_layout, store
 from piying.weights.hub import huggingface, modelscope
 from piying.weights.hub.remote import Remote
-from piying.weights.hub.transfer import RemoteFile, fetch
+from piying.weights.hub.transfer import RemoteFile, fetch, verify
 
 Hub = Literal["huggingface", "modelscope"]
 RECORD = "pulled.json"  # where a download came from, kept beside it
@@ -76,6 +77,9 @@ def carry_out(order: Order, advance: Callable[[int], None]) -> Path:
     """
     for file in order.files:
         target = order.partial / file.path
+        if target.is_file():
+            with suppress(PiyingError):  # an earlier revision's, deleted now
+                verify(file, target)
         if not target.is_file():
             fetch(file, target, order.remote.headers, advance)
     if lack := diffusers_layout.lacking(order.partial):

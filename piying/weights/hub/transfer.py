@@ -70,7 +70,7 @@ def fetch(file: RemoteFile, target: Path, headers: Mapping[str, str], advance: C
             raise PiyingError(f"{file.path}: the server broke off ({reason}); the same command goes on from here")
         if not came:
             time.sleep(2.0**tries)
-    _verify(file, partial)
+    verify(file, partial)
     partial.replace(target)
 
 
@@ -117,16 +117,16 @@ def _append(path: Path, chunk: bytes, mode: str) -> None:
         raise PiyingError(f"{path}: cannot be written ({error.strerror}); make room, then pull again") from error
 
 
-def _verify(file: RemoteFile, partial: Path) -> None:
-    """Deletes a file whose size or hash is wrong, and says so."""
+def verify(file: RemoteFile, path: Path) -> None:
+    """Deletes what lies at `path` where its size or hash is not the file's, and raises PiyingError."""
     expected = file.sha256 or file.git
     found = hashlib.sha256() if file.sha256 else hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
-    with partial.open("rb") as content:
+    with path.open("rb") as content:
         while chunk := content.read(_CHUNK):
             found.update(chunk)
-    size = partial.stat().st_size
+    size = path.stat().st_size
     if size == file.size and (expected is None or found.hexdigest() == expected):
         return
-    partial.unlink()
+    path.unlink()
     what = f"its hash is {found.hexdigest()[:12]}, the hub says {str(expected)[:12]}"
     raise PiyingError(f"{file.path}: came damaged ({what}) and was deleted; pull again")
