@@ -59,7 +59,7 @@ def read(folder: Path) -> tuple[ModelConfig, dict[str, list[str]] | None]:
     schedule = part_json.read_schedule(folder / "scheduler" / "scheduler_config.json")
     kin = _kin(transformer)
     config = replace(kin, transformer=transformer, vae=vae, text=text, schedule=schedule)
-    if transformer != kin.transformer:
+    if not _alike(transformer, kin.transformer):
         config = replace(config, name=folder.resolve().name, hub=None)
     if transformer.patch[0] == 1:  # the 1.5 models learned many sizes; the others the one that their grid says
         height, width = transformer.latent_size
@@ -141,10 +141,15 @@ def _kin(transformer: TransformerConfig) -> ModelConfig:
             other.patch[0] == transformer.patch[0],
             other.positions == transformer.positions,
             other.in_channels == transformer.in_channels,
-            other == transformer,
+            _alike(transformer, other),
         )
 
     return max(FAMILY.values(), key=likeness)
+
+
+def _alike(one: TransformerConfig, other: TransformerConfig) -> bool:
+    """Whether two are built alike. The 1.5 models learned many sizes, and which one their file says means nothing."""
+    return one == (replace(other, latent_size=one.latent_size) if one.patch[0] == 2 else other)
 
 
 def _told(path: Path, values: JSON) -> JSON:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from piying.config import COGVIDEOX_2B, FAMILY, NANO
+from piying.config import COGVIDEOX_2B, COGVIDEOX_15_5B_I2V, FAMILY, NANO
 from piying.weights import diffusers_layout, t5
 
 
@@ -32,3 +32,10 @@ def test_what_piying_json_says_comes_first(tmp_path):
 def test_the_text_names_cover_every_parameter_once():
     names = t5.names(NANO.text)
     assert len(set(names.values())) == len(names) == 3 + 9 * NANO.text.layers
+
+
+def test_a_model_of_many_sizes_is_known_whichever_its_file_says(tmp_path):
+    transformer = replace(COGVIDEOX_15_5B_I2V.transformer, latent_size=(96, 170))
+    diffusers_layout.write(replace(COGVIDEOX_15_5B_I2V, transformer=transformer), None, "T5Tokenizer", tmp_path)
+    (tmp_path / "piying.json").unlink()
+    assert diffusers_layout.read(tmp_path) == (replace(COGVIDEOX_15_5B_I2V, transformer=transformer), None)
