@@ -2,6 +2,7 @@
 
 import mmap
 import weakref
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -20,4 +21,7 @@ def page_locked(size: int, device: torch.device) -> Tensor:
         runtime, address = torch.cuda.cudart(), buffer.data_ptr()
         if int(runtime.cudaHostRegister(address, size, 0)) == 0:
             weakref.finalize(memory, runtime.cudaHostUnregister, address)
+        else:
+            with suppress(RuntimeError):  # CUDA keeps a refusal until the next kernel, which raises it: this one
+                torch.zeros(1, device=device)
     return buffer

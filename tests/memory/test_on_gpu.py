@@ -78,6 +78,20 @@ def test_copies_are_page_locked(card):
     assert page_locked(2**20, card).is_pinned()
 
 
+def test_memory_that_the_system_does_not_lock_serves_unlocked(card, monkeypatch):
+    runtime = torch.cuda.cudart()
+
+    class Refusing:
+        def cudaHostRegister(self, *memory):
+            runtime.cudaHostRegister(*memory)
+            return runtime.cudaHostRegister(*memory)  # a second time CUDA refuses, and keeps that in mind
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.cuda, "cudart", Refusing)
+        page_locked(2**20, card)
+    assert (torch.ones(4, device=card) + 1).sum() == 8
+
+
 def random_checkpoint(config):
     """Weights that keep activations at their size, in host memory; the card draws them."""
     random = torch.Generator("cuda").manual_seed(0)
