@@ -46,11 +46,12 @@ class Rack:
         return fingerprint(self._transformer)
 
     def sizes(self, uses: Sequence[Use]) -> tuple[int, int]:
-        """Bytes that live adapters take on the device: these with all that came before them, and the latter alone."""
+        """Bytes that live adapters take on the device with these on, and those that they take now."""
         itemsize = self._transformer.proj_out.weight.itemsize
-        before = sum(self._adapters[sha256].nbytes(itemsize) for sha256 in self._fitted)
-        new = {sha256 for sha256, _ in uses} - set(self._fitted)
-        return before + sum(self._adapters[sha256].nbytes(itemsize) for sha256 in new), before
+        held, now = (
+            sum(self._adapters[sha256].nbytes(itemsize) for sha256 in some) for some in (self._held(uses), self._fitted)
+        )
+        return held, now
 
     @contextmanager
     def on(self, uses: Sequence[Use], *, merged: bool = False) -> Iterator[None]:
@@ -61,8 +62,16 @@ class Rack:
         if wanted and not self._merged:
             pairs = [(self._adapters[sha256], strength) for sha256, strength in wanted]
             self._merged = wanted, merge(self._transformer, pairs)
-        with attached(self._transformer, *(self._live(use) for use in uses if not merged)):
+        live = () if merged else uses
+        for sha256 in self._fitted.keys() - self._held(live):
+            del self._fitted[sha256]
+        with attached(self._transformer, *(self._live(use) for use in live)):
             yield
+
+    def _held(self, uses: Sequence[Use]) -> set[str]:
+        """What lies on the device with these on: a new one takes the place of those that are off."""
+        wanted = {sha256 for sha256, _ in uses}
+        return wanted if wanted - self._fitted.keys() else set(self._fitted)
 
     def _live(self, use: Use) -> Fitted:
         sha256, strength = use

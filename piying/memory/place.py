@@ -52,7 +52,7 @@ class Place:
     def settle(self, requests: Sequence[FullRequest], *, adapters: int = 0, fitted: int = 0) -> None:
         """Plans for requests that are made together, and moves what lies elsewhere.
 
-        `adapters`: bytes that these will take on the card, `fitted` of them already.
+        `adapters`: bytes that theirs will take on the card, `fitted`: those that adapters take there now.
 
         Raises OutOfMemory where no plan fits.
         """

@@ -1,6 +1,7 @@
 """Adapters in `generate`: on for their own videos alone, switched without reloading, kept in the request."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +90,14 @@ def test_nothing_is_read_twice(model, monkeypatch):
     monkeypatch.setattr("piying.adapters.rack.fit", None)
     make(model)
     make(model, "one.safetensors:0.3")
+
+
+def test_a_new_one_takes_the_place_of_those_that_are_off(model):
+    for names in (["one.safetensors"], ["two.safetensors"], ["two.safetensors", "one.safetensors"], []):
+        make(model, *names)
+        held = {digest(Path(name)) for name in names or ["one.safetensors", "two.safetensors"]}
+        assert model.rack._fitted.keys() == held
+        assert model.rack.sizes([(sha256, 1.0) for sha256 in held]) == (model.rack.sizes([])[1],) * 2
 
 
 def test_the_request_finds_its_adapter_again_or_refuses(model, tmp_path):
