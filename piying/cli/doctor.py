@@ -2,7 +2,7 @@
 
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,7 +56,7 @@ def examine() -> dict[str, Any]:
         "disk": {"folder": str(Path.cwd()), "free": shutil.disk_usage(Path.cwd()).free},
         "gpus": cards,
         "metal": "mps" in device.here(),
-        "models": models([card["free"] for card in cards]),
+        "models": models(cards),
     }
 
 
@@ -76,10 +76,9 @@ def gpus() -> list[dict[str, Any]]:
     return found
 
 
-def models(rooms: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
-    """The family: bytes of each member's weights in its own precision, and whether they are on this machine.
-
-    For cards with so many bytes free: how the usual video is made on each.
+def models(cards: Sequence[Mapping[str, Any]] = ()) -> dict[str, dict[str, Any]]:
+    """The family: bytes of each member's weights in its own precision, and whether they are on this machine; and how
+    the usual video is made on each of the cards.
     """
     import torch
 
@@ -94,11 +93,11 @@ def models(rooms: Sequence[int] = ()) -> dict[str, dict[str, Any]]:
         parameters = count(Transformer, config.transformer) + count(VAE, config.vae) + count(TextEncoder, config.text)
         here = store.known(name) is not None
         size = parameters * getattr(torch, config.precision).itemsize
-        found[name] = {"weights": size, "here": here, "gpus": [planned(config, room) for room in rooms]}
+        found[name] = {"weights": size, "here": here, "gpus": [planned(config, card) for card in cards]}
     return found
 
 
-def planned(config: "ModelConfig", room: int) -> dict[str, Any]:
+def planned(config: "ModelConfig", card: Mapping[str, Any]) -> dict[str, Any]:
     """Whether a member's usual video is made with its blocks resident on a card or streamed through it; else what it
     takes at least, in bytes."""
     import torch
@@ -108,11 +107,11 @@ def planned(config: "ModelConfig", room: int) -> dict[str, Any]:
     from piying.memory.calibration import CONTEXT
     from piying.memory.peaks import Sizes
 
-    request = request_of(config, None, None, None)
-    try:
-        made = plan.plan(config, request, room + CONTEXT)  # what is free leaves CUDA's own share out
+    request, fused = request_of(config, None, None, None), card["triton"]
+    try:  # what is free leaves CUDA's own share out
+        made = plan.plan(config, request, card["free"] + CONTEXT, fused=fused)
     except OutOfMemory:
-        return {"least": plan.least(Sizes(config, request, 1, getattr(torch, config.precision)))}
+        return {"least": plan.least(Sizes(config, request, 1, getattr(torch, config.precision), fused=fused))}
     return {"blocks": made.layout.blocks}
 
 

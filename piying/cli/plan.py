@@ -25,6 +25,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Tell what of a model would live where on a card of some memory, and what it takes. Nothing is loaded."""
+    from piying.kernels.machine import works
     from piying.memory import plan as planning
     from piying.memory.budget import parse
     from piying.memory.calibration import H200, measured
@@ -39,8 +40,8 @@ def plan(
         from piying.memory.budget import card
 
         budget = card("cuda", 0)
-    rates = measured("cuda") if gpu else H200
-    made = planning.plan(config, request, budget, weights=weights.value if weights else kept, rates=rates)
+    rates, fused = (measured("cuda"), works(0)) if gpu else (H200, True)
+    made = planning.plan(config, request, budget, weights=weights.value if weights else kept, rates=rates, fused=fused)
     if as_json:
         terminal.answer({"model": config.name, "frames": request.frames, "size": list(request.size), **made.plain()})
         return

@@ -200,7 +200,10 @@ class Sizes:
         )
         most = vae_memory.peak(call, limit)
         if request.image or request.video or request.continues:
-            most = max(most, vae_memory.peak(replace(call, task="encode", remember=False), limit))
+            frames = request.frames if request.video or request.continues else 1
+            pixels = 3 * frames * prod(request.size) * self.dtype.itemsize
+            encode = replace(call, task="encode", frames=frames, remember=False)
+            most = max(most, pixels + vae_memory.peak(encode, None if limit is None else limit - pixels))
         return most
 
     # --- work ---

@@ -98,12 +98,14 @@ def plan(
     *,
     weights: Weights = "full",
     rates: Rates = H200,
+    fused: bool = True,
 ) -> Plan:
-    """The fastest plan for one video within `memory` bytes of a card, CUDA's own share included.
+    """The fastest plan for one video within `memory` bytes of a card, CUDA's own share included. `fused`: whether
+    Triton's kernels run there.
 
     Raises OutOfMemory, with what it takes at least, where none fits.
     """
-    sizes = Sizes(config, request, videos=1, dtype=getattr(torch, config.precision), weights=weights)
+    sizes = Sizes(config, request, 1, getattr(torch, config.precision), weights, fused)
     found = next(rungs(sizes, memory, rates), None)
     if found is None:
         raise OutOfMemory(too_small(sizes, memory))

@@ -65,4 +65,5 @@ def test_weights_are_counted_as_published():
     ],
 )
 def test_a_model_runs_where_the_planner_says(machine, name, memory, gpus, says):
-    assert says in doctor.verdict(doctor.models(gpus)[name], machine(memory, *gpus))
+    cards = [{"free": room, "triton": True} for room in gpus]
+    assert says in doctor.verdict(doctor.models(cards)[name], machine(memory, *gpus))

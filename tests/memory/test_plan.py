@@ -1,6 +1,8 @@
 """Plans of the published members at their own shapes: from the configuration alone, on any machine."""
 
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from piying.errors import OutOfMemory
 from piying.memory.calibration import CONTEXT, Rates
 from piying.memory.peaks import Sizes
 from piying.memory.plan import LADDER, least, plan, rungs
+from piying.models import vae_memory
 from piying.request import Request, resolve
 
 GIB = 2**30
@@ -96,3 +99,19 @@ def test_a_plan_in_json_says_all():
     assert plain["layout"] == LADDER[0]._asdict()
     assert plain["taken"] >= plain["peak"] + CONTEXT
     assert [stage["name"] for stage in plain["stages"]] == ["text", "denoise", "decode"]
+
+
+def test_a_video_that_is_given_stands_beside_the_work_of_encoding_it(monkeypatch):
+    own = sizes(COGVIDEOX_15_5B)
+    pixels = 3 * 81 * 768 * 1360 * own.dtype.itemsize
+    monkeypatch.setattr(vae_memory, "peak", lambda call, limit: limit if call.task == "encode" else GIB)
+    assert own.autoencoding(2 * GIB) == GIB
+    given = replace(own, request=own.request.model_copy(update={"video": Path("x.mp4")}))
+    assert given.autoencoding(2 * GIB) == 2 * GIB
+    monkeypatch.setattr(vae_memory, "peak", lambda call, limit: 2 * GIB if call.task == "encode" else GIB)
+    assert given.autoencoding(2 * GIB) == 2 * GIB + pixels
+
+
+def test_a_card_without_kernels_needs_more():
+    fused, plain = (plan(COGVIDEOX_5B, request(COGVIDEOX_5B), 24 * GIB, fused=on) for on in (True, False))
+    assert plain.peak > fused.peak
