@@ -108,11 +108,13 @@ def run(arguments: list[str]) -> int:
         error = problem
     except ParseError as problem:
         error = UsageError(problem.format_message())
-    except MemoryError:
-        error = OutOfMemory("this machine's memory is used up: ask for fewer frames or a smaller size")
     except Exception as problem:
+        from piying.memory.budget import ran_out
+
         if os.environ.get("PIYING_DEBUG"):
             traceback.print_exc()
         error = PiyingError(f"unexpected {type(problem).__name__}: {problem} (PIYING_DEBUG=1 shows where)")
+        if ran_out(problem):
+            error = OutOfMemory("memory is used up, of this machine or of the GPU: ask for less, or free some of it")
     terminal.fail(error, as_json="--json" in arguments)
     return error.exit_code

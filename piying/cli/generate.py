@@ -129,7 +129,7 @@ def generate(
         request = Request.model_validate({"prompt": "", **told})
         out = out or output.name_after(request.prompt, Path())
     prepare = None if resume else lambda request, aliases: settle(request, wanted, aliases)
-    output.check(out, ".mp4")
+    output.check(out, ".mp4", request.video, request.continues)
     if save_every and not resume:
         resume = output.free(out.with_suffix(".resume"))
     answer = make(

@@ -39,8 +39,8 @@ def place(partial: Path, path: Path) -> Path:
         return target
 
 
-def check(path: Path, suffix: str) -> None:
-    """UsageError for a place that cannot be meant, PiyingError for one that refuses."""
+def check(path: Path, suffix: str, *sources: Path | None) -> None:
+    """UsageError for a place that cannot be meant, as that of a source, PiyingError for one that refuses."""
     if path.suffix != suffix:
         raise UsageError(f"out={path}: use a name that ends in {suffix}")
     if not path.parent.is_dir():
@@ -52,5 +52,7 @@ def check(path: Path, suffix: str) -> None:
         raise PiyingError(f"out={path}: cannot write there ({error.strerror}); choose another with --out") from error
     if path.is_dir():
         raise UsageError(f"out={path}: is a folder; name a file in it")
+    if any(source and source.exists() and path.exists() and path.samefile(source) for source in sources):
+        raise UsageError(f"out={path}: is what the video is made from; choose another name")
     if room < ROOM:
         raise PiyingError(f"out={path}: {room / 1e6:.0f} MB free there, {ROOM / 1e6:.0f} MB are needed; make room")

@@ -7,7 +7,6 @@ import typer
 
 from piying.cli import output, terminal
 from piying.cli.generate import Memory, make
-from piying.errors import UsageError
 
 
 def replay(
@@ -22,9 +21,7 @@ def replay(
     request = read_request(video)
     new = out is None
     out = out or output.free(video.with_stem(f"{video.stem}-replay"))
-    output.check(out, ".mp4")
-    if out.exists() and out.samefile(video):
-        raise UsageError(f"out={out}: is the video itself; choose another name")
+    output.check(out, ".mp4", video, request.video, request.continues)
     answer = make(request, out, memory=memory, new=new)
     out = Path(answer["video"])
     same = out.read_bytes() == video.read_bytes()

@@ -28,7 +28,10 @@ def fail(error: PiyingError, *, as_json: bool) -> None:
 
 @contextmanager
 def progress(what: str, steps: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that takes the number of steps done. A bar on a terminal, elsewhere a line every 5 seconds."""
+    """Gives a function that takes the number of steps done. A bar on a terminal, elsewhere a line every 5 seconds.
+
+    What the first call counts beyond one step was done in an earlier run, and took none of this one's time.
+    """
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,12 +42,14 @@ def progress(what: str, steps: int) -> Iterator[Callable[[int], None]]:
             yield lambda done: bar.update(task, completed=done)
     else:
         began = said = time.monotonic()
+        first: int | None = None
 
         def advance(done: int) -> None:
-            nonlocal said
-            now = time.monotonic()
+            nonlocal said, first
+            now, first = time.monotonic(), done if first is None else first
             if now - said >= 5 or done == steps:
                 said = now
-                say(f"{what}: {done} of {steps}, about {(now - began) / done * (steps - done):.0f} s left")
+                left = (now - began) / (done - first + 1) * (steps - done)
+                say(f"{what}: {done} of {steps}, about {left:.0f} s left")
 
         yield advance

@@ -204,11 +204,20 @@ def clip(tmp_path):
 
 
 def test_a_video_is_made_anew_and_what_was_done_to_it_is_said(boat, clip, tmp_path):
+    Video(read_frames(clip).repeat(2, axis=0), 16).save(clip)
     result = boat("--video", clip, "--strength", 0.5, "--out", "x.mp4")
-    assert (result.code, result.out.split(",")[0]) == (0, "x.mp4: 1 frames")
+    assert (result.code, result.out.split(",")[0]) == (0, "x.mp4: 9 frames")
     assert f"{clip}: 64x128 at 16 frames a second is scaled and cut to 32x48 at 8" in result.err
     request = read_request(tmp_path / "x.mp4")
     assert (request.video, request.strength) == (clip, 0.5)
+
+
+def test_a_video_never_takes_the_place_of_what_it_is_made_from(boat, clip):
+    before = clip.read_bytes()
+    for option in ("--video", "--continue"):
+        result = boat(option, clip, "--out", clip)
+        assert (result.code, clip.read_bytes()) == (2, before)
+        assert "is what the video is made from; choose another name" in result.err
 
 
 def test_a_video_is_continued_for_some_seconds_and_replays(piying, boat, clip, tmp_path):

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from piying.cli import run, terminal
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -82,3 +85,20 @@ def test_ctrl_c_ends_a_run_cleanly(tiny_model_folder, tmp_path):
     assert process.returncode == 130
     assert (out, err.splitlines()[-1]) == ("", "piying: interrupted")
     assert not list(tmp_path.glob("*.mp4")) and not list(tmp_path.glob(".*"))
+
+
+def test_the_time_that_is_left_counts_no_steps_of_an_earlier_run(monkeypatch, capsys):
+    times = iter([0.0, 60.0])
+    monkeypatch.setattr("piying.cli.terminal.time.monotonic", lambda: next(times))
+    with terminal.progress("step", 50) as advance:
+        advance(45)
+    assert capsys.readouterr().err == "step: 45 of 50, about 300 s left\n"
+
+
+def test_a_gpu_that_is_full_has_its_exit_code_wherever_it_is_found(monkeypatch, capsys):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("piying.cli.doctor.examine", full)
+    assert run(["doctor"]) == 4
+    assert capsys.readouterr().err.startswith("piying: memory is used up")
