@@ -26,11 +26,9 @@ def finite(stage: str, x: Tensor, checkpoint: Checkpoint, guidance: float | None
     raise PiyingError(f"{stage} overflowed: {cause}")
 
 
-def visible(frames: np.ndarray, checkpoint: Checkpoint) -> np.ndarray:
-    """Frames uint8 [F H W 3] themselves. Raises PiyingError where they show nothing."""
-    if colour := blank(frames):
-        raise PiyingError(f"the video is {colour}: {_cause(checkpoint)}")
-    return frames
+def nothing_seen(colour: str, checkpoint: Checkpoint) -> PiyingError:
+    """What is wrong where a video is `blank`."""
+    return PiyingError(f"the video is {colour}: try another seed or prompt; if all are, {_cause(checkpoint)}")
 
 
 def blank(frames: np.ndarray) -> str | None:

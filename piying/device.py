@@ -27,9 +27,14 @@ def best() -> str:
 def choose(name: str | None) -> str:
     """The device that was named, else the best. Raises UsageError for one that is not here."""
     known = here()
-    if name is not None and name.partition(":")[0] not in known:
-        raise UsageError(f"device={name}: this machine has {' and '.join(known)}")
-    return name or known[-1]
+    if name is None:
+        return known[-1]
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in known or number not in ("", *map(str, range(count))):
+        cards = [f"cuda:{card}" for card in range(1, torch.cuda.device_count())]
+        raise UsageError(f"device={name}: this machine has {' and '.join([*known, *cards])}")
+    return name
 
 
 def precision(own: torch.dtype, parameters: int, device: torch.device) -> torch.dtype:

@@ -32,6 +32,9 @@ from piying.parallel.crew import Crew, cards
 from piying.parallel.shared import SharedRack, shared
 from piying.predict import embed, guided, predictor, timetables
 from piying.progress import Progress, clock
+from piying.prompts.aliases import substitute
+from piying.prompts.reader import Reader, unread
+from piying.prompts.reader import read as read_prompt
 from piying.request import AdapterUse, FullRequest, Request, resolve
 from piying.sampling.denoise import denoise
 from piying.sampling.reuse import Foretold
@@ -40,6 +43,9 @@ from piying.sampling.steps import STEPS, State
 from piying.video import Video, frames_at
 from piying.weights import Checkpoint, weigh
 from piying.weights import load as read
+
+_FILES = ("image", "last_image", "video", "continues")
+_OWN = {"prompt", "written", "negative", "seed", "adapters", *_FILES, *(f"{name}_sha256" for name in _FILES)}
 
 
 def load(
@@ -75,7 +81,7 @@ def load(
             dtype = dtype or _precision(name, places[0])
             crew = Crew(places, partial(read, name, dtype=dtype, weights=weights))
             return Model(shared(crew), str(name), say=say, crew=crew)
-    device = torch.device(device or devices.best())
+    device = torch.device(devices.choose(None if device is None else str(device)))
     planned = device.type == "cuda"
     if not planned and budget != "auto":
         raise UsageError(f"memory={memory}: is about an NVIDIA GPU, and {name} runs on {device} here; leave it out")
@@ -167,6 +173,8 @@ class Model:
     def make(self, *requests: Request, on_step: Callable[[Progress], None] | None = None) -> list[Video]:
         """The videos of requests that differ in prompt, files and seed alone, made together; whole, in memory."""
         full = [self.resolve(request) for request in requests]
+        for line in self._unread(full):
+            self.say(line)
         parts = [list(self.given(request)) for request in full]
         for progress in self.stream(*full):
             if on_step:
@@ -186,7 +194,7 @@ class Model:
             raise UsageError(f"weights={request.weights}: {self.name} is loaded with {weights} ones; load it anew")
         marked = tuple(self._marked(use, request.prompt) for use in request.adapters)
         marks = {"model": self.name, "weights": weights, "adapters": marked}
-        return settled(request.model_copy(update=marks), self.checkpoint.config)
+        return settled(request.model_copy(update=marks), self.checkpoint.config, self.say)
 
     def given(self, request: FullRequest) -> Iterator[np.ndarray]:
         """The frames of the video that a request continues, uint8 [H W 3], in its size and pace; they come first."""
@@ -199,25 +207,15 @@ class Model:
         OutOfMemory and PiyingError while it runs.
         """
         full = [self.resolve(request) for request in requests]
-        one = (
-            "steps",
-            "strength",
-            "guidance",
-            "guidance_curve",
-            "sampler",
-            "frames",
-            "size",
-            "clips",
-            "seconds",
-            "speed",
-        )
-        for name in one:
+        for name in (name for name in FullRequest.model_fields if name not in _OWN):
             values = {getattr(request, name) for request in full}
             if len(values) != 1:
                 found = sorted(values, key=str)
                 raise UsageError(f"{name} in {found}: requests that are made together share one value")
+        if full[0].guidance <= 1 and any(request.negative for request in full):
+            self.say(f"negative: nothing leads away from it with guidance={full[0].guidance:g}; use more than 1")
         uses, merged = full[0].adapters, full[0].adapters_merged
-        if any((request.adapters, request.adapters_merged) != (uses, merged) for request in full):
+        if any(request.adapters != uses for request in full):
             told = "; ".join(dict.fromkeys(", ".join(map(str, request.adapters)) or "none" for request in full))
             raise UsageError(f"adapters={told}: requests that are made together share them, and their weights")
         aliases = _aliases(self.adapters(full[0]))
@@ -244,6 +242,15 @@ class Model:
             for line in advice(use.source, use.weight, self._adapter(use), request.prompt, base, fingerprint)
         ]
 
+    def _unread(self, requests: Sequence[Request]) -> Iterator[str]:
+        """What of the prompts this model will not see, a line each."""
+        config, words = self.checkpoint.config, self.checkpoint.words
+        reader = Reader(config.name, self.checkpoint.tokenizer.encode, config.transformer.text_tokens, words)
+        for request in requests:
+            aliases = _aliases(self.adapters(request))
+            for text in (request.prompt, request.negative):
+                yield from unread(read_prompt(substitute(text, aliases), reader), reader)
+
     def _adapter(self, use: AdapterUse) -> Adapter:
         return self.rack.take(store.find(use.source, use.sha256))
 
@@ -265,19 +272,25 @@ class Model:
         return SharedRack(transformer, self.crew) if self.crew else Rack(transformer)
 
 
-def settled(request: Request, config: ModelConfig) -> FullRequest:
-    """As `resolve`, and a video that is made anew decides how many frames it is made of.
+def settled(request: Request, config: ModelConfig, say: Callable[[str], None] = lambda line: None) -> FullRequest:
+    """As `resolve`, and a video that is made anew decides how many frames it is made of; `say` is told which are not.
 
-    Raises UsageError where it holds fewer than were asked for, too.
+    Raises UsageError where it holds too few, or fewer than were asked for.
     """
     if request.video:
-        most = request.frames or config.frames
-        held = sum(1 for _ in islice(frames_at(request.video, config.fps, config.size), most))
-        if request.frames is None:
-            step = 8 * config.transformer.patch[0]
-            request = request.model_copy(update={"frames": (held - 1) // step * step + 1})
-        elif held < most:
+        most, step = request.frames or config.frames, 8 * config.transformer.patch[0]
+        held = sum(1 for _ in islice(frames_at(request.video, config.fps), most))
+        if request.frames is not None and held < most:
             raise UsageError(f"frames={most}: {request.video} holds {held}, ask for fewer")
+        if request.frames is None:
+            taken = (held - 1) // step * step + 1
+            if taken == 1 < held:
+                raise UsageError(
+                    f"video={request.video}: {held} frames at {config.fps} a second; use {step + 1} or more"
+                )
+            if taken < held:
+                say(f"{request.video}: of {held} frames the first {taken} are made anew")
+            request = request.model_copy(update={"frames": taken})
     return resolve(request, config)
 
 

@@ -36,18 +36,20 @@ def encode(place: Place, frames: np.ndarray, generator: torch.Generator) -> Tens
     pixels = to_pixels(torch.tensor(frames)[None]).to(checkpoint.device, checkpoint.dtype)
 
     def moments() -> tuple[Tensor, Tensor]:
+        limit = None if place.vae_limit is None else place.vae_limit - pixels.nbytes
         with at_hand(checkpoint.vae, checkpoint.device):
-            return checkpoint.vae.encode(pixels, limit=place.vae_limit)
+            return checkpoint.vae.encode(pixels, limit=limit)
 
     mean, logvar = place.fitting("decode", moments)
     drawn = mean + torch.exp(0.5 * logvar) * torch.randn(mean.shape, generator=generator).to(mean)
     return finite("the encoding of the given frames", drawn, checkpoint)[0].transpose(0, 1)
 
 
-def decode(place: Place, latents: Tensor, past: Past | None = None) -> np.ndarray:
+def decode(place: Place, latents: Tensor, past: Past | None = None, *, keep: bool = True) -> np.ndarray:
     """Scaled latents [F C h w] as frames uint8 [4F-3 H W 3], or [4F H W 3] where they go on from a past.
 
-    A past lies in ordinary memory: at 480x720 it takes 3 GB, which a card needs for other things between two clips.
+    What the next clip goes on from takes the place of the past, unless there is none to `keep` it for. It lies in
+    ordinary memory: at 480x720 it takes 3 GB, which a card needs for other things between two clips.
     """
     checkpoint = place.checkpoint
     unscaled = (latents[None].transpose(1, 2) / checkpoint.config.vae.latent_scale).to(checkpoint.dtype)
@@ -58,7 +60,7 @@ def decode(place: Place, latents: Tensor, past: Past | None = None) -> np.ndarra
             return checkpoint.vae.decode(unscaled, here, limit=place.vae_limit), here
 
     pixels, here = place.fitting("decode", decoded)
-    if past is not None and here is not None:
+    if keep and past is not None and here is not None:
         past.update({part: seen.cpu() for part, seen in here.items()})
     del here
     shown = [to_frames(finite("decoding", part, checkpoint))[0].cpu() for part in pixels.split(_SHOWN, dim=2)]

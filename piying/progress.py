@@ -13,7 +13,7 @@ from torch import Tensor
 
 from piying import chain, latents, resume
 from piying.chain import Beginning, End
-from piying.checks import blank, memory, visible
+from piying.checks import blank, memory, nothing_seen
 from piying.memory.place import Place
 from piying.models.vae import Past
 from piying.request import FullRequest
@@ -42,17 +42,19 @@ class Progress:
             return latents.decode(self.place, self.latents[0, :1])[0]
 
     def videos(self) -> list[Video]:
-        """What the clip by now adds to each video. Raises PiyingError where one shows nothing; where it goes on from
-        something, that is only told."""
-        videos = []
+        """What the clip by now adds to each video. Raises PiyingError where none shows anything; where some do, or one
+        goes on from something, that is only told."""
+        videos, checkpoint = [], self.place.checkpoint
+        blanks = [blank(frames) for frames, _ in self.decoded]
+        if all(blanks) and not any(self.beginnings):
+            raise nothing_seen(str(blanks[0]), checkpoint)
         for row, request in enumerate(self.requests):
             (frames, _), begun = self.decoded[row], self.beginnings[row]
-            if begun is None:
-                visible(frames, self.place.checkpoint)
-            elif colour := blank(frames):
-                self.place.say(f"clip {self.clip} is {colour}; another seed may show more")
+            if colour := blanks[row]:
+                which = f"clip {self.clip}" if begun else f"seed {request.seed}"
+                self.place.say(f"{which} is {colour}; another seed may show more")
             shown = chain.colours_of(begun).of(frames)
-            videos.append(Video(shown[: self.room[row]], self.place.checkpoint.config.fps, request, dict(self.timings)))
+            videos.append(Video(shown[: self.room[row]], checkpoint.config.fps, request, dict(self.timings)))
         return videos
 
     def save(self, folder: Path) -> None:
@@ -66,9 +68,9 @@ class Progress:
         decoded = []
         for clip, begun in zip(self.latents, self.beginnings, strict=True):
             new, past = (clip[len(begun.known) :], dict(begun.past)) if begun else (clip, {})
-            needed = past if begun or self.clip < self.clips else None
+            needed, last = past if begun or self.clip < self.clips else None, self.clip == self.clips
             with memory(self.requests[0]), clock(self.timings, "decode"), torch.inference_mode():
-                decoded.append((latents.decode(self.place, new, needed), past))
+                decoded.append((latents.decode(self.place, new, needed, keep=not last), {} if last else past))
         return decoded
 
     def ends(self) -> list[End | None]:

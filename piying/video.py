@@ -122,8 +122,9 @@ def read_frames(path: str | Path) -> np.ndarray:
     return np.stack([picture for _, picture in _pictures(path)])
 
 
-def frames_at(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """A video file frame by frame as it looks at `fps`, each uint8 [H W 3], scaled and cut around its centre to `size`.
+def frames_at(path: str | Path, fps: float, size: tuple[int, int] | None = None) -> Iterator[np.ndarray]:
+    """A video file frame by frame as it looks at `fps`, each uint8 [H W 3], scaled and cut around its centre to `size`
+    where given.
 
     A moment is shown by the frame that is nearest to it. Raises UsageError where the file is no video.
     """
@@ -135,7 +136,7 @@ def frames_at(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[n
             while shown / fps < began + interval / 2:
                 yield before
                 shown += 1
-        last = time, _fit(Image.fromarray(picture), size)
+        last = time, picture if size is None else _fit(Image.fromarray(picture), size)
     if last is not None:
         began, before = last
         while shown / fps < began + interval / 2:
@@ -170,7 +171,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     bomb = Image.DecompressionBombWarning
     try:
         with warnings.catch_warnings(action="error", category=bomb), Image.open(path) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+            picture = _plain(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (bomb, Image.DecompressionBombError):
@@ -178,6 +179,16 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> np.ndar
     except (OSError, ValueError, SyntaxError) as error:
         raise UsageError(f"{path}: not an image that can be read ({error}); use PNG or JPEG") from None
     return np.asarray(picture) if size is None else _fit(picture, size)
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """In eight bits of red, green and blue, on white where it is transparent."""
+    if picture.mode.startswith("I"):  # grey of 16 bits, which Pillow would cut off at 255
+        picture = Image.fromarray((np.asarray(picture) / 257).round().clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
 def _fit(picture: Image.Image, size: tuple[int, int]) -> np.ndarray:

@@ -160,6 +160,14 @@ def test_a_dark_clip_within_a_chain_is_told_and_kept(tmp_path, monkeypatch):
         steps[0].videos()
 
 
+def test_nothing_is_remembered_of_the_last_clip(tmp_path):
+    film(tmp_path / "clip.mp4", 20)
+    (step,) = last_steps(model_of(NANO), continues=tmp_path / "clip.mp4", frames=33, seed=1)
+    before = {part: seen.clone() for part, seen in step.beginnings[0].past.items()}
+    ((_, past),) = step.decoded
+    assert past == {} and all(torch.equal(step.beginnings[0].past[part], seen) for part, seen in before.items())
+
+
 def test_what_the_decoder_remembers_is_left_to_it_where_it_lies(monkeypatch):
     """At 480x720 it is 2.6 GiB, which the decoder takes to the card layer by layer."""
     model, seen = model_of(NANO), []

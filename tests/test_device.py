@@ -25,6 +25,7 @@ def machine(monkeypatch):
 
     def found(*, cuda=False, mps=False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 2 * cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
     return found
@@ -48,9 +49,12 @@ def test_nvidia_comes_before_apple_and_both_before_the_cpu(machine):
         machine(**there)
         assert device.best() == device.choose(None) == best
     assert device.choose("cuda:1") == "cuda:1" and device.choose("cpu") == "cpu"
+    for name in ("cuda:2", "cuda:x", "tpu"):
+        with pytest.raises(UsageError, match=rf"^device={name}: this machine has cpu and mps and cuda and cuda:1$"):
+            device.choose(name)
     machine(mps=True)
     with pytest.raises(UsageError, match=r"^device=cuda: this machine has cpu and mps$"):
-        device.choose("cuda")
+        piying.load("nano", device="cuda")
 
 
 def test_a_cpu_has_bfloat16_where_its_instructions_are_listed(files):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +162,27 @@ def test_a_video_of_one_colour_is_told(model):
 def test_a_video_that_does_not_fit_into_memory_is_told(model):
     with pytest.raises(OutOfMemory, match="9 frames of 16000000x16000000 do not fit into memory"):
         model.generate("a red boat", size=(16_000_000, 16_000_000))
+
+
+def test_what_is_not_read_is_told(model):
+    told: list[str] = []
+    model = replace(model, say=told.append)
+    model.generate("a red boat", negative="red", guidance=1, steps=1)
+    model.generate("一只猫", steps=1)
+    assert told == [
+        "negative: nothing leads away from it with guidance=1; use more than 1",
+        f"{model.checkpoint.config.name} cannot read Chinese (一只猫): write English,"
+        " or translate with --enhance and --enhancer or PIYING_ENDPOINT",
+    ]
+
+
+def test_one_blank_video_of_two_is_told_and_the_other_kept(model, monkeypatch):
+    told: list[str] = []
+    model = replace(model, say=told.append)
+    monkeypatch.setattr("piying.progress.blank", lambda frames: next(found))
+    found = iter(["black", None])
+    first, second = model.make(*(Request(prompt="a red boat", seed=seed, steps=1) for seed in (1, 2)))
+    assert told == ["seed 1 is black; another seed may show more"] and len(second.frames) == len(first.frames)
+    found = iter(["black", "black"])
+    with pytest.raises(PiyingError, match="the video is"):
+        model.make(*(Request(prompt="a red boat", seed=seed, steps=1) for seed in (1, 2)))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -33,10 +35,34 @@ def test_a_video_made_anew_fills_patches_with_its_first_latent_frame(film):
     assert len(model.make(request)[0].frames) == 17
 
 
+def test_frames_of_a_video_that_are_left_out_are_told(film):
+    checkpoint, told = toy_checkpoint(NANO), []
+    model = Model(replace(checkpoint, config=replace(checkpoint.config, frames=49)), "toy", say=told.append)
+    request = model.resolve(Request(prompt="a red boat", video=film(8)))
+    assert request.frames == 17
+    assert told == [f"{request.video}: of 20 frames the first 17 are made anew"]
+
+
+def test_given_pixels_count_in_what_encoding_may_take(monkeypatch):
+    model = Model(toy_checkpoint(NANO), "toy")
+    vae, limits = model.checkpoint.vae, []
+    encode = type(vae).encode
+
+    def limited(self, pixels, *, limit):
+        limits.append((limit, pixels.nbytes))
+        return encode(self, pixels)
+
+    monkeypatch.setattr(type(vae), "encode", limited)
+    monkeypatch.setattr(type(model.place), "vae_limit", 10**9)
+    latents.encode(model.place, np.zeros((9, *SIZE, 3), np.uint8), torch.Generator())
+    assert limits == [(10**9 - 9 * 32 * 48 * 3 * 4, 9 * 32 * 48 * 3 * 4)]
+
+
 def test_a_video_decides_how_many_frames_it_is_made_of(film):
     model = Model(toy_checkpoint(NANO), "toy")
-    for fps, frames in ((8, 9), (24, 1)):  # as many as the model makes, or what there is
-        video = model.generate("a red boat", video=film(fps), steps=2)
-        assert video.frames.shape == (frames, *SIZE, 3)
+    video = model.generate("a red boat", video=film(8), steps=2)
+    assert video.frames.shape == (9, *SIZE, 3)  # as many as the model makes
+    with pytest.raises(UsageError, match=r"clip.mp4: 7 frames at 8 a second; use 9 or more"):
+        model.generate("a red boat", video=film(24), steps=2)
     with pytest.raises(UsageError, match=r"frames=9: .*clip.mp4 holds 7, ask for fewer"):
         model.generate("a red boat", video=film(24), frames=9, steps=2)

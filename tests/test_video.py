@@ -315,3 +315,10 @@ def test_a_video_that_cannot_be_used_is_told(tmp_path, make, line, read):
     with pytest.raises(UsageError, match=line) as refused:
         read(make(tmp_path / "clip.mp4"))
     assert "\n" not in str(refused.value)
+
+
+def test_an_image_of_16_bits_or_with_a_clear_ground_is_read_as_it_looks(tmp_path):
+    Image.fromarray(np.array([[0, 32896, 65535]], np.uint16)).save(tmp_path / "grey.png")
+    assert read_image(tmp_path / "grey.png").tolist() == [[[0] * 3, [128] * 3, [255] * 3]]
+    Image.fromarray(np.array([[[255, 0, 0, 0], [255, 0, 0, 255]]], np.uint8)).save(tmp_path / "clear.png")
+    assert read_image(tmp_path / "clear.png").tolist() == [[[255] * 3, [255, 0, 0]]]

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +12,7 @@ import typer
 from piying.cli import terminal
 from piying.errors import UsageError
 from piying.prompts import presets
-from piying.prompts.reader import Reader, Reading
+from piying.prompts.reader import Reader, Reading, unread
 from piying.prompts.vocabulary import unknown_words
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ def settle(request: "Request", wanted: Wanted, aliases: Mapping[str, str]) -> "R
     prompt = prepared(request.prompt, reader, wanted, aliases)
     for name, text in (("prompt", prompt), ("negative", request.negative)):
         reading = read(substitute(text, aliases), reader)
+        lines = unread(reading, reader)
         if reading.needs_translation:
-            raise UsageError(f'{name}="{text}": {translate(reading, reader)}')
-        for line in advice(replace(reading, unlearned=()), reader):  # these are named once the model is there
+            raise UsageError(f'{name}="{text}": {lines[0]}')
+        for line in lines:  # words that were never learned are named once the model is there
             terminal.say(f"{name}: {line}")
     if prompt == request.prompt:
         return request
@@ -122,26 +123,10 @@ def opener(
 
 def advice(reading: Reading, reader: Reader) -> list[str]:
     """What is wrong with a prompt and what to do, a line each."""
-    lines = []
-    if reading.needs_translation:
-        lines.append(translate(reading, reader))
-    elif reading.unreadable:
-        lines.append(f"{reader.name} cannot read {' '.join(reading.unreadable)}; say it in letters")
-    if reading.cut:
-        lines.append(
-            f"{reading.tokens} tokens, and {reader.name} reads {reading.limit}: it will not see"
-            f' "{reading.cut}"; shorten the prompt'
-        )
+    lines = unread(reading, reader)
     if reading.unlearned and reader.words:
         lines.append(never_learned(reader.name, reading.unlearned, reader.words))
     return lines
-
-
-def translate(reading: Reading, reader: Reader) -> str:
-    return (
-        f"{reader.name} cannot read Chinese ({' '.join(reading.unreadable)}): write English,"
-        " or translate with --enhance and --enhancer or PIYING_ENDPOINT"
-    )
 
 
 def never_learned(name: str, unknown: Sequence[str], words: Mapping[str, Sequence[str]]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from piying.config import VAEConfig
 from piying.kernels.machine import serve
 from piying.models import vae_bands
-from piying.models.vae_memory import Call, plan
+from piying.models.vae_memory import Call, Task, plan
 from piying.models.vae_parts import FRAME_CHUNK, LATENT_CHUNK, Decoder, Encoder, Past, decoded_frames, schedule
 
 
@@ -36,17 +36,7 @@ class VAE(nn.Module):
         _, _, frames, height, width = pixels.shape
         chunks = schedule(frames, FRAME_CHUNK)
         if self._in_bands(pixels, limit):
-            call = Call(
-                task="encode",
-                config=self.config,
-                frames=frames,
-                size=(height, width),
-                dtype=pixels.dtype,
-                batch=len(pixels),
-                device=pixels.device.type,
-                kernels=serve(pixels),
-                remember=past is not None,
-            )
+            call = self._call("encode", frames, (height, width), pixels, past)
             moments = vae_bands.encode(self.encoder, pixels, chunks, past, plan(call, limit))
         else:
             past = {} if past is None else past
@@ -64,21 +54,24 @@ class VAE(nn.Module):
         count, height, width = latents.shape[2:]
         chunks = decoded_at_once(count, bool(past))
         if self._in_bands(latents, limit):
-            call = Call(
-                task="decode",
-                config=self.config,
-                frames=decoded_frames(count),
-                size=(8 * height, 8 * width),
-                dtype=latents.dtype,
-                batch=len(latents),
-                device=latents.device.type,
-                kernels=serve(latents),
-                remember=past is not None,
-            )
+            call = self._call("decode", decoded_frames(count), (8 * height, 8 * width), latents, past)
             return vae_bands.decode(self.decoder, latents, chunks, past, plan(call, limit))
         past = {} if past is None else past
         latents = latents.contiguous(memory_format=torch.channels_last_3d)
         return torch.cat([self.decoder(chunk, past) for chunk in latents.split(chunks, dim=2)], dim=2)
+
+    def _call(self, task: Task, frames: int, size: tuple[int, int], x: Tensor, past: Past | None) -> Call:
+        return Call(
+            task=task,
+            config=self.config,
+            frames=frames,
+            size=size,
+            dtype=x.dtype,
+            batch=len(x),
+            device=x.device.type,
+            kernels=serve(x),
+            remember=past is not None,
+        )
 
     def _in_bands(self, x: Tensor, limit: int | None) -> bool:
         """Whether to work in bands: on a GPU or where memory is limited, and not while training."""

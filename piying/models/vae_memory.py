@@ -15,6 +15,7 @@ from piying.config import VAEConfig
 from piying.errors import OutOfMemory
 from piying.models.vae_parts import FRAME_CHUNK, LATENT_CHUNK, schedule
 
+Task = Literal["encode", "decode"]
 Step = Literal["causal", "double", "halve", "shortcut"]
 Shape = tuple[int, ...]  # [B F H W C]
 
@@ -35,7 +36,7 @@ class Plan:
 class Call:
     """What is to be done; frames and size are those of pixels."""
 
-    task: Literal["encode", "decode"]
+    task: Task
     config: VAEConfig
     frames: int
     size: tuple[int, int]

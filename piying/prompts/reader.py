@@ -46,6 +46,24 @@ def read(prompt: str, reader: Reader) -> Reading:
     )
 
 
+def unread(reading: Reading, reader: Reader) -> list[str]:
+    """What of a prompt the reader will not see and what to do, a line each."""
+    lines, runs = [], " ".join(reading.unreadable)
+    if reading.needs_translation:
+        lines.append(
+            f"{reader.name} cannot read Chinese ({runs}): write English,"
+            " or translate with --enhance and --enhancer or PIYING_ENDPOINT"
+        )
+    elif runs:
+        lines.append(f"{reader.name} cannot read {runs}; say it in letters")
+    if reading.cut:
+        lines.append(
+            f"{reading.tokens} tokens, and {reader.name} reads {reading.limit}: it will not see"
+            f' "{reading.cut}"; shorten the prompt'
+        )
+    return lines
+
+
 def fitting(prompt: str, reader: Reader) -> int:
     """How many characters of the prompt fit into the limit, up to the end of a word."""
     if len(reader.encode(prompt)) < reader.limit:
