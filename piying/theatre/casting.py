@@ -60,6 +60,7 @@ ROBES: dict[Subject | Troupe, Colour] = {
 
 PAIR_SHARE = 0.3  # of the scenes have two actors
 LEARNED_PAIRS = 0.7  # of those that a model learns from: who of two does what is the hard part
+LEARNED_MOTIONS: Sequence[Motion] = (*MOTIONS, "spin", "spin", "circle")  # what is hard is learned from more often
 SEED_BITS = 30  # of a drawn scene's seed; seeds above are evaluation's, so that the two never meet
 
 
@@ -81,8 +82,11 @@ def draw(
     styles: Sequence[Style | UnseenStyle] = STYLES,
     actors: Literal[1, 2] | None = None,
     pairs: float = PAIR_SHARE,
+    motions: Sequence[Motion] = MOTIONS,
 ) -> Scene:
     """A scene with one or two actors of the cast; None: two in a share `pairs` of the scenes.
+
+    A motion that stands among the `motions` more than once is drawn so much more often.
 
     "train" scenes show no held-out pair, "held_out" scenes exactly one, "any" scenes whatever comes. Raises UsageError
     where the cast has too few for the split or for two.
@@ -94,7 +98,7 @@ def draw(
     count = actors or (2 if len(cast) > 1 and rng.random() < pairs else 1)
     while True:
         scene = Scene(
-            actors=tuple(_actor(rng, subject) for subject in rng.sample(cast, count)),
+            actors=tuple(_actor(rng, subject, motions) for subject in rng.sample(cast, count)),
             backdrop=rng.choice(BACKDROPS),
             camera=rng.choice(CAMERAS),
             weather=rng.choice(WEATHERS),
@@ -106,6 +110,6 @@ def draw(
             return scene
 
 
-def _actor(rng: random.Random, subject: Subject | Troupe) -> Actor:
+def _actor(rng: random.Random, subject: Subject | Troupe, motions: Sequence[Motion]) -> Actor:
     colour = ROBES[subject] if subject in ROBES else rng.choice(COLOURS)
-    return Actor(subject=subject, colour=colour, size=rng.choice(SIZES), motion=rng.choice(MOTIONS))
+    return Actor(subject=subject, colour=colour, size=rng.choice(SIZES), motion=rng.choice(motions))

@@ -36,10 +36,12 @@ def noise_at(*key: str | int, device: torch.device) -> torch.Generator:
 
 def training_scene(seed: int, index: int) -> Scene:
     """What training clip `index` shows."""
-    return casting.draw(draw_at(seed, "training scene", index), "train", pairs=casting.LEARNED_PAIRS)
+    dice, pairs, motions = draw_at(seed, "training scene", index), casting.LEARNED_PAIRS, casting.LEARNED_MOTIONS
+    return casting.draw(dice, "train", pairs=pairs, motions=motions)
 
 
 def validation_scene(index: int) -> Scene:
-    """What validation clip `index` shows, the same for every recipe. Composed as in training, drawn as never there."""
+    """What validation clip `index` shows, the same for every recipe: composed as in training, but every motion alike,
+    and drawn as never there."""
     scene = casting.draw(draw_at("validation scene", index), "train", pairs=casting.LEARNED_PAIRS)
     return replace(scene, seed=VALIDATION + index)

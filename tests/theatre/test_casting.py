@@ -96,6 +96,14 @@ def test_most_scenes_that_nano_learns_have_two_actors():
     assert sum(len(scene.actors) == 2 for scene in scenes) / len(scenes) == pytest.approx(0.7, abs=0.06)
 
 
+def test_nano_learns_most_from_the_motions_that_are_hardest():
+    counts = Counter(actor.motion for i in range(600) for actor in training_scene(0, i).actors)
+    shares = {motion: counts[motion] / counts.total() for motion in MOTIONS}
+    assert shares.pop("spin") == pytest.approx(3 / 12, abs=0.03)
+    assert shares.pop("circle") == pytest.approx(2 / 12, abs=0.03)
+    assert max(shares.values()) < 0.11
+
+
 def test_the_number_of_actors_can_be_given():
     rng = random.Random(2)
     assert {len(draw(rng, actors=2).actors) for _ in range(50)} == {2}
