@@ -106,18 +106,18 @@ def theatre(dataset: Dataset, count: int, key: str = "report") -> dict[Kind, lis
 def footage(dataset: Dataset, held_out: Sequence[str], count: int, among: Collection[str]) -> dict[Kind, list[Ask]]:
     """So many prompts with a name and without: captions of the clips `held_out` (ids), then situations.
 
-    Of the cast those `among` (ids) are asked for, in turn with the token and, where they have one, an alias. Raises
-    UsageError where there is neither such a member nor a caption.
+    Of the cast those `among` (ids) are asked for, or all where that is nobody, in turn with the token and, where they
+    have one, an alias. Raises UsageError where there is neither a cast nor a caption.
     """
     captions = list(dict.fromkeys(c for clip in dataset.clips if clip.id in held_out for c in clip.captions[:1]))
     tokens = {word: member.id for member in dataset.cast for word in (member.token, *member.aliases)}
     said = [(caption, tuple(named(caption, tokens))) for caption in captions]
-    cast = [member for member in dataset.cast if member.id in among]
-    if dataset.cast and not cast:
-        raise UsageError(f"{dataset.folder}: nobody of the cast can be judged; give a --reference with piying cast")
+    cast = [member for member in dataset.cast if member.id in among] or dataset.cast
     if not cast and not captions:
         raise UsageError(f"{dataset.folder}: neither a cast nor a caption of a held-out clip, so nothing can be asked")
-    with_names = [(caption, names) for caption, names in said if names and set(names) <= set(among)]
+    with_names = [
+        (caption, names) for caption, names in said if names and {member.id for member in cast}.issuperset(names)
+    ]
     if cast:
         for i in range(count):
             member = cast[i % len(cast)]

@@ -150,7 +150,10 @@ def _open(
     whole = load(run.whole, device=device) if run.whole else None
     studio = Studio(run, base, whole, judges, theatre, effort, Deadline(effort.minutes), out, say)
     if unknown := _unknown(studio):
-        say(f"{unknown}: cannot be judged: give a --reference, or two where no clip shows them alone")
+        say(
+            f"{unknown}: cannot be judged: give a --reference (two where no clip shows them alone), clips that name "
+            "others, or an --embedder that tells them apart"
+        )
     _same_setting(studio)
     if not theatre and not _asks(studio, "report", 1)["plain"]:
         say("nothing is asked without a name: a video of this model begins with a picture, and no clip shows nobody")
@@ -177,7 +180,7 @@ def _same_setting(studio: Studio) -> None:
 
 def _unknown(studio: Studio) -> str:
     """The tokens of those whom the vision model cannot know again, where it decides."""
-    eye = studio.eye
+    eye = None if studio.theatre else studio.eye
     return ", ".join(member.token for member in studio.run.dataset.cast if eye and member.id not in eye.knows)
 
 
@@ -327,7 +330,8 @@ def _told(name: str, shown: Shown) -> dict[str, object]:
 
 
 def _confusions(studio: Studio, sets: Sets) -> dict[str, dict[str, dict[str, int]]]:
-    cast = [member.id for member in studio.run.dataset.cast]
+    knows = studio.eye.knows if studio.eye and not studio.theatre else TROUPE
+    cast = [member.id for member in studio.run.dataset.cast if member.id in knows]
     seen = TROUPE if studio.theatre else cast
     if not cast:
         return {}

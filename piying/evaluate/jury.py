@@ -95,34 +95,35 @@ class Eye:
             different = [
                 likeness(vectors[clip.id], self.galleries[member.id], CLOSE)
                 for clip in (*learned, *held_out)
-                if member.id not in clip.names
+                if clip.names and member.id not in clip.names  # a caption without names may leave out this very one
             ]
             self.scales[member.id] = Scale(tuple(same), tuple(different))
         self.style = Scale(tuple(likeness(vectors[clip.id], self.everything, CLOSE) for clip in held_out), ())
+        self.thresholds = {
+            name: threshold for name, scale in self.scales.items() if (threshold := scale.threshold) is not None
+        }
         known = [*vectors.items(), *self.galleries.items()]
-        shown = hashlib.sha256(b"".join(found.numpy().tobytes() for _, found in known)).hexdigest()[:12]
+        decides = b"".join(found.numpy().tobytes() for _, found in known) + repr(self.thresholds).encode()
+        shown = hashlib.sha256(decides).hexdigest()[:12]
         self.mark = f"{embedder.mark} {shown}"
 
     @property
     def knows(self) -> set[str]:
         """Those of the cast (ids) whom it can tell from others."""
-        return {name for name, scale in self.scales.items() if scale.threshold is not None}
+        return set(self.thresholds)
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts:
         """`near`: of the cast, those who are as like as real clips of them are, the most alike first; one at most for
-        each that was named."""
+        each that was named. Who cannot be told from others is left out, and where nobody can, so is `near`."""
         seen = self.embedder.clip(frames)
         scores_ = {name: likeness(seen, gallery, CLOSE) for name, gallery in self.galleries.items()}
-        near = []
-        for name, score in sorted(scores_.items(), key=lambda pair: -pair[1]):
-            threshold = self.scales[name].threshold
-            if threshold is not None and score >= threshold:
-                near.append(name)
+        near = [name for name, least in self.thresholds.items() if scores_[name] >= least]
         found: Facts = {
             "scores": {name: round(score, 4) for name, score in scores_.items()},
-            "near": near[: max(1, len(ask.names))],
             "style_place": self.style.place(likeness(seen, self.everything, CLOSE)),
         }
+        if self.thresholds:
+            found["near"] = sorted(near, key=lambda name: -scores_[name])[: max(1, len(ask.names))]
         if ask.names and ask.names[0] in scores_:
             found["place"] = self.scales[ask.names[0]].place(scores_[ask.names[0]])
         if self.embedder.reads and ask.prompt:

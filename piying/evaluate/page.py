@@ -180,6 +180,8 @@ def _html(found: Mapping[str, Any], measures: Sequence[Measure]) -> str:
 def _row(measure: Measure, columns: Sequence[str]) -> list[str]:
     cells = {**measure.estimates, **measure.ceilings}
     word = {True: '<span class="kept">kept</span>', False: '<span class="missed">missed</span>', None: ""}[measure.met]
+    if measure.met is False and not measure.counted:
+        word = "cannot be judged"
     return [
         escape(measure.promise.name),
         str(measure.promise),

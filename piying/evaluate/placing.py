@@ -3,6 +3,8 @@
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
+APART = 0.9  # the least area at which a score tells the same from others
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -24,11 +26,9 @@ class Scale:
     @property
     def threshold(self) -> float | None:
         """The score from which on it is called the same: where the true and the false rate are furthest apart
-        (Youden 1950); where no different pairs are known, the least of the same ones; None without those."""
-        if not self.same:
+        (Youden 1950, Cancer 3, p. 32); None where a kind is missing or the area is below APART."""
+        if self.auc is None or self.auc < APART:
             return None
-        if not self.different:
-            return min(self.same)
 
         def apart(score: float) -> float:
             true = sum(one >= score for one in self.same) / len(self.same)

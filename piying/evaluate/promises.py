@@ -97,7 +97,10 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
 
 
 def embedded(sets: Sets, among: Collection[str]) -> list[Measure]:
-    """What a vision model decides, where the footage is not the theatre's; `among` are those whom it can know again."""
+    """What a vision model decides, where the footage is not the theatre's; `among` are those whom it can know again.
+
+    Where somebody was named and none of them is such a one, the first row is there and nothing counts in it.
+    """
     single, pairs = _of(sets.named, "named"), _of(sets.named, "pair")
     who, pair = (
         {name: [one for one in clips if one.ask.names and set(among).issuperset(one.ask.names)] for name, clips in of}
@@ -118,7 +121,8 @@ def embedded(sets: Sets, among: Collection[str]) -> list[Measure]:
         average("prompt following without a name", sets.plain, "follows", ""),
         _written(who.get("adapter", ()), _is_near),
     ]
-    return [measure for measure in table if measure.counted]
+    blind = not table[0].counted and any(one.ask.names and not one.ask.told for one in single.get("adapter", ()))
+    return [measure for measure in table if measure.counted or (blind and measure is table[0])]
 
 
 def moved(sets: Sets) -> Measure:
@@ -203,7 +207,7 @@ def confusion(clips: Clips, cast: Sequence[str], seen: Sequence[str]) -> dict[st
 def faults(shown: Shown) -> str:
     """`erwa in the place of dawa; motion left, not rise` for what was found otherwise than it was asked for."""
     present = _present(shown)
-    lacking = [name for name in _wanted(shown) if name not in present]
+    lacking = [name for name in _wanted(shown) if name not in present] if {"cast", "near"} & shown.found.keys() else []
     strangers = [name for name in present if name not in _wanted(shown)]
     wrong = [f"{' and '.join(strangers) or NOBODY} in the place of {' and '.join(lacking)}"] if lacking else []
     for fact in ("motion", "backdrop", "style"):
@@ -217,8 +221,9 @@ def faults(shown: Shown) -> str:
 def verdict(measures: Sequence[Measure]) -> list[str]:
     """The report in words: first whether what was promised was kept, then each promise."""
     promised = [measure for measure in measures if measure.met is not None]
-    lines = []
-    for measure in promised:
+    decided = [measure for measure in promised if measure.counted]
+    lines = [f"Cannot be judged: {measure.promise.name}." for measure in promised if not measure.counted]
+    for measure in decided:
         estimate = measure.estimates[measure.counted[0]]
         ends = Promise("", measure.promise.unit, measure.promise.at_least, measure.promise.at_most)
         sure = ends.is_kept(estimate.low) and ends.is_kept(estimate.high)
@@ -231,22 +236,25 @@ def verdict(measures: Sequence[Measure]) -> list[str]:
             f"{word}: {measure.promise.name}, {show(estimate, measure.promise.unit)}{beside}; "
             f"promised was {measure.promise}{doubt}."
         )
-    missed = sum(not measure.met for measure in promised)
-    if not promised:
-        return ["Nothing could be decided: no video was made, or nothing here can judge it."]
-    whole = "All that was promised was kept" if not missed else f"{missed} of {len(promised)} promises were missed"
-    return [f"{whole}.", *lines]
+    missed = sum(not measure.met for measure in decided)
+    if not decided:
+        return ["Nothing could be decided: no video was made, or nothing here can judge it.", *lines]
+    kept = (
+        "All that was promised was kept" if decided == promised else "Kept was what can be judged, but not all can be"
+    )
+    return [f"{missed} of {len(decided)} promises were missed." if missed else f"{kept}.", *lines]
 
 
 def score(sets: Sets) -> dict[str, float]:
-    """By what a checkpoint is chosen: identity (or style), motion and backdrop with a name, less leakage without."""
+    """By what a checkpoint is chosen: identity (or style, where nobody was learned or can be known again), motion and
+    backdrop with a name, less leakage without."""
     named, plain = sets.named.get("adapter", ()), sets.plain.get("adapter", ())
     known = [shown for shown in named if shown.ask.told]
     parts = {"named": _rate(named, _is_there if known else _is_near).value} if named else {}
     if any(shown.ask.told.get("style") and not shown.ask.names for shown in named):
         parts["named"] = _rate(named, _told("style")).value
     places = [shown.found["style_place"] for shown in named if shown.found.get("style_place") is not None]
-    if places and not known and not any(shown.ask.names for shown in named):
+    if places and not known and not any("near" in shown.found for shown in named):
         parts["named"] = sum(places) / len(places)
     for fact in ("motion", "backdrop"):
         if known:

@@ -29,14 +29,21 @@ class Colours:
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Red Mia alone in two files, green Tom beside her, blue Ann on two pictures."""
-    colours = {"mia-0": (250, 9, 9), "mia-1": (240, 20, 9), "both": (120, 120, 9)}
+    """Red Mia alone in two files, green Tom beside her, blue Ann in one and on two pictures, and red in a sunset."""
+    colours = {"mia-0": (250, 9, 9), "mia-1": (240, 20, 9), "both": (120, 120, 9), "ann": (9, 9, 250)}
+    colours["sunset"] = (250, 9, 9)
     colours |= {"ann-0": (9, 9, 250), "ann-1": (9, 20, 240)}
     for name, colour in colours.items():
         Image.fromarray(np.full((16, 16, 3), colour, np.uint8)).save(tmp_path / f"{name}.png")
     clips = tuple(
         Clip(id=n, media=f"{n}.png", frames=1, fps=8, size=(16, 16), sha256=n, episode=n, names=names)
-        for n, names in (("mia-0", ("mia",)), ("mia-1", ("mia",)), ("both", ("mia", "tom")))
+        for n, names in (
+            ("mia-0", ("mia",)),
+            ("mia-1", ("mia",)),
+            ("both", ("mia", "tom")),
+            ("ann", ("ann",)),
+            ("sunset", ()),
+        )
     )
     ann = Member(id="ann", token="Ann", references=("ann-0.png", "ann-1.png"))
     return Dataset(tmp_path, clips, (Member(id="mia", token="Mia"), Member(id="tom", token="Tom"), ann))
@@ -50,6 +57,15 @@ def test_who_has_neither_a_clip_of_their_own_nor_pictures_cannot_be_known_again(
     ann = replace(dataset.cast[2], references=("ann-0.png", "both.png"))
     other = Eye(Colours(), replace(dataset, cast=(*dataset.cast[:2], ann)), dataset.clips, ())
     assert other.mark != eye.mark
+
+
+def test_who_is_not_told_from_others_is_known_to_nobody(dataset):
+    """One of whom all footage is, by a model that might see everybody alike."""
+    mia = [clip for clip in dataset.clips if clip.names in (("mia",), ())]
+    eye = Eye(Colours(), replace(dataset, cast=dataset.cast[:1]), mia, ())
+    assert eye.scales["mia"].same and not eye.scales["mia"].different  # a clip without a name may show her as well
+    red = np.full((4, 16, 16, 3), (250, 9, 9), np.uint8)
+    assert eye.knows == set() and "near" not in eye.see(red, Ask("", "named", ("mia",), "token"))
 
 
 def test_a_clip_is_looked_at_anew_where_it_or_what_was_asked_for_is_another(tmp_path):

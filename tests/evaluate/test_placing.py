@@ -11,8 +11,13 @@ def test_the_area_is_the_share_of_pairs_in_order():
 
 
 def test_the_threshold_parts_what_can_be_parted():
-    assert Scale((0.8, 0.9, 0.2), (0.3, 0.1)).threshold == 0.8
-    assert Scale((0.8, 0.9), ()).threshold == 0.8
+    assert Scale((0.8, 0.9, 0.85, 0.7, 0.2), (0.3, 0.1)).threshold == 0.7
+
+
+def test_what_cannot_be_parted_has_no_threshold():
+    assert Scale((0.8, 0.9, 0.2), (0.3, 0.1)).threshold is None  # an area of 5/6
+    assert Scale((0.5, 0.6), (0.7, 0.8, 0.9)).threshold is None
+    assert Scale((0.8, 0.9), ()).threshold is None
     assert Scale((), (0.3,)).threshold is None
 
 

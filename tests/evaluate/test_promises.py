@@ -115,10 +115,23 @@ def test_a_vision_model_decides_by_who_is_near():
 
 def test_where_nobody_was_learned_a_vision_model_goes_by_the_style_alone():
     ask = Ask("", "named", (), "token", {})
-    clips = [Shown(ask, {"near": [], "style_place": place}, 0, Path()) for place in (0.2, 0.6)]
+    clips = [Shown(ask, {"style_place": place}, 0, Path()) for place in (0.2, 0.6)]
     found = {row.promise.name for row in promises.embedded(Sets({"adapter": clips}, {"adapter": clips}), [])}
     assert NAMED not in found and "one of the cast appears without being named" not in found
     assert promises.score(Sets({"adapter": clips}, {}))["score"] == pytest.approx(0.4)
+
+
+def test_a_vision_model_that_knows_nobody_again_keeps_no_promise():
+    clips = [Shown(Ask("", "named", ("mia",), "token"), {"style_place": place}, 0, Path()) for place in (0.2, 0.6)]
+    sets = Sets({"adapter": clips, "base": clips}, {"adapter": clips})
+    rows = promises.embedded(sets, [])
+    assert rows[0].promise.name == NAMED and not rows[0].estimates and not rows[0].met
+    assert promises.verdict(rows)[0].startswith("Nothing could be decided")
+    copies = promises.copied(sets.named | {"real": clips}, {"adapter": [0.3, 0.4], "real": [0.1, 0.2]}, 0.5)
+    first, *lines = promises.verdict([*rows, *copies])
+    assert first == "Kept was what can be judged, but not all can be."
+    assert lines[0] == f"Cannot be judged: {NAMED}." and lines[1].startswith("Kept: copies")
+    assert promises.faults(clips[0]) == "" and promises.score(sets)["named"] == pytest.approx(0.4)
 
 
 def test_a_copy_is_nearer_to_training_than_any_real_clip_could_be():
