@@ -1,15 +1,15 @@
 """The prompts that an adapter is asked: with the names that it learned, and without them.
 
 For the theatre they are drawn, so that all that a video should show is known; for other footage they are captions of
-what was held out, and scenes that hardly any footage has. More of them begin with the same.
+what was held out, and as many scenes that hardly any footage has. More of them begin with the same.
 """
 
 import random
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from piying.data.dataset import Dataset, Member
 from piying.errors import UsageError
@@ -23,6 +23,8 @@ from piying.theatre.scene import STYLES, SUBJECTS, TROUPE, UNSEEN_STYLES, Scene,
 Kind = Literal["named", "pair", "plain"]
 Written = Literal["token", "alias"]
 AnyStyle = Style | UnseenStyle
+Turn = tuple[str, tuple[str, ...], Written]  # what is told, whom it names, and how
+T = TypeVar("T")
 
 LANGUAGES: dict[Written, Language] = {"token": "en", "alias": "zh"}
 PAIRS = 4  # every so manieth scene has two of the cast
@@ -104,35 +106,49 @@ def theatre(dataset: Dataset, count: int, key: str = "report") -> dict[Kind, lis
 
 
 def footage(dataset: Dataset, held_out: Sequence[str], count: int, among: Collection[str]) -> dict[Kind, list[Ask]]:
-    """So many prompts with a name and without: captions of the clips `held_out` (ids), then situations.
+    """So many prompts with a name and without: as many captions of the clips `held_out` (ids), spread over all of them,
+    as situations; situations alone where no caption is left, and captions alone where there is no cast.
 
-    Of the cast those `among` (ids) are asked for, or all where that is nobody, in turn with the token and, where they
-    have one, an alias. Raises UsageError where there is neither a cast nor a caption.
+    Of the cast those `among` (ids) are asked for, or all where that is nobody: one after another, each in turn with the
+    token and, where they have one, an alias. Raises UsageError where there is neither a cast nor a caption.
     """
     captions = list(dict.fromkeys(c for clip in dataset.clips if clip.id in held_out for c in clip.captions[:1]))
     tokens = {word: member.id for member in dataset.cast for word in (member.token, *member.aliases)}
-    said = [(caption, tuple(named(caption, tokens))) for caption in captions]
+    said = {caption: tuple(named(caption, tokens)) for caption in spread(captions)}
     cast = [member for member in dataset.cast if member.id in among] or dataset.cast
     if not cast and not captions:
         raise UsageError(f"{dataset.folder}: neither a cast nor a caption of a held-out clip, so nothing can be asked")
-    with_names = [
-        (caption, names) for caption, names in said if names and {member.id for member in cast}.issuperset(names)
-    ]
-    if cast:
-        for i in range(count):
-            member = cast[i % len(cast)]
-            with_names.append((SITUATIONS[i % len(SITUATIONS)].format(member.token), (member.id,)))
-    else:
-        with_names = said
-    aliased, turns = {member.id for member in cast if member.aliases}, Counter[tuple[str, ...]]()
-    asked: dict[Kind, list[Ask]] = {"named": [], "plain": []}
-    for caption, names in with_names[:count]:
-        written: Written = "alias" if turns[names] % 2 and aliased.issuperset(names) else "token"
-        turns[names] += 1
-        prompt = _written(dataset, caption, written)
-        asked["named"].append(Ask(prompt, "pair" if len(names) > 1 else "named", names, written))
-        asked["plain"].append(Ask(_unnamed(dataset, caption), "plain", (), "token"))
-    return asked
+    turns = _turns(cast, said, count) if cast else [(caption, (), "token") for caption in said][:count]
+    return {
+        "named": [
+            Ask(_written(dataset, text, written), "pair" if len(names) > 1 else "named", names, written)
+            for text, names, written in turns
+        ],
+        "plain": [Ask(_unnamed(dataset, text), "plain", (), "token") for text, _, _ in turns],
+    }
+
+
+def spread(items: Sequence[T]) -> list[T]:
+    """The same in an order of which every beginning is spread evenly over them: by the bits of their places, reversed
+    (van der Corput 1935)."""
+    return [items[place] for place in sorted(range(len(items)), key=lambda place: f"{place:032b}"[::-1])]
+
+
+def _turns(cast: Sequence[Member], said: Mapping[str, tuple[str, ...]], count: int) -> list[Turn]:
+    """By turns of each member a caption, a situation, a situation and a caption, so that both are written both ways."""
+    ids, aliased = {member.id for member in cast}, {member.id for member in cast if member.aliases}
+    waiting = {caption: names for caption, names in said.items() if ids.issuperset(names)}
+    starts = [len(SITUATIONS) * place // len(cast) for place in range(len(cast))]
+    situations = [cycle(SITUATIONS[start:] + SITUATIONS[:start]) for start in starts]
+    turns: list[Turn] = []
+    for i in range(count):
+        turn, place = divmod(i, len(cast))
+        member, real = cast[place], (place + (turn + 1) // 2) % 2 == 0
+        caption = next((caption for caption, names in waiting.items() if real and member.id in names), None)
+        names = waiting.pop(caption) if caption else (member.id,)
+        written: Written = "alias" if turn % 2 and aliased.issuperset(names) else "token"
+        turns.append((caption or next(situations[place]).format(member.token), names, written))
+    return turns
 
 
 def _scene(dataset: Dataset, styles: Sequence[AnyStyle], i: int, dice: random.Random) -> Scene:

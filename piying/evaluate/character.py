@@ -146,7 +146,7 @@ def _open(
         places = scenery.learn(base.checkpoint.vae, home() / "judges", device)
         judges["theatre"] = jury.Theatre(places)
     if embedder:
-        judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, run.held_out[:REAL])
+        judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, _real(run))
     whole = load(run.whole, device=device) if run.whole else None
     studio = Studio(run, base, whole, judges, theatre, effort, Deadline(effort.minutes), out, say)
     if unknown := _unknown(studio):
@@ -262,10 +262,15 @@ def _shown(
     ]
 
 
+def _real(run: Run) -> list[Clip]:
+    """The held-out clips that are looked at."""
+    return asks.spread(run.held_out)[:REAL]
+
+
 def _beside(studio: Studio, sets: Sets) -> Sets:
     """The same with what shows how good the judges are: clips whose facts are known, and real ones."""
     run, out = studio.run, studio.out
-    held_out = {number * MOST_SEEDS: clip for number, clip in enumerate(run.held_out[:REAL])}
+    held_out = {number * MOST_SEEDS: clip for number, clip in enumerate(_real(run))}
     paths = {number: run.dataset.path(clip) for number, clip in held_out.items()}
     told = {
         number: Ask(
@@ -384,6 +389,8 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         name: effort.seeds * sum(len(asked[kind]) for kind in kinds)
         for name, kinds in (("adapter", _made(adapter)), ("base", KINDS))
     }
+    named = {name for ask in asked["named"] for name in ask.names}
+    never = ", ".join(member.token for member in run.dataset.cast if member.id not in named)
     machine = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
     return {
         "trained": str(adapter or run.whole),
@@ -391,6 +398,7 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         "dataset": f"{run.dataset.folder}: {len(run.learned)} clips were learned, {len(run.held_out)} held out",
         "cast": ", ".join(member.token for member in run.dataset.cast) or "nobody",
         **({"cannot be judged": unknown} if (unknown := _unknown(studio)) else {}),
+        **({"never asked for": never} if never else {}),
         "videos": f"{made['adapter']} of {wanted['adapter']} by what was trained, "
         f"{made['base']} of {wanted['base']} by the base: "
         f"{len(asked['named'])} prompts with a name, {len(asked['plain'])} without, {effort.seeds} seeds",

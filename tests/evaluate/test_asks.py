@@ -80,6 +80,27 @@ def test_each_of_the_cast_is_asked_for_in_both_ways_who_has_an_alias():
     assert ways == {"mia": ["token", "alias"] * 2, "tom": ["token", "alias"] * 2, "ann": ["token"] * 4}
 
 
+def test_of_footage_each_of_the_cast_is_asked_what_was_held_out_and_what_it_never_shows():
+    cast = [Member(id=name, token=name.title(), aliases=(f"小{name}",)) for name in ("mia", "tom")]
+    captions = [f"{'Mia' if i < 30 else 'Tom'} does thing {i}" for i in range(60)]
+    given = dataset(*cast, captions=captions), [str(i) for i in range(60)]
+    asked = asks.footage(*given, 20, ["mia", "tom"])["named"]
+    for name, first in (("mia", 0), ("tom", 30)):
+        own = [ask for ask in asked if ask.names == (name,)]
+        things = sorted(int(ask.prompt.split()[-1]) for ask in own if "thing" in ask.prompt)
+        assert len(own) == 10 and len(things) == 5
+        assert max(b - a for a, b in zip([first, *things], [*things, first + 30], strict=True)) <= 8
+        for real in (True, False):  # whether it is written with the token or the alias does not go by what is told
+            assert {ask.written for ask in own if ("thing" in ask.prompt) == real} == {"token", "alias"}
+    assert len({ask.prompt for ask in asked}) == 20
+    assert asks.footage(*given, 40, ["mia", "tom"])["named"][:20] == asked
+
+
+def test_every_beginning_is_spread_over_all():
+    assert asks.spread("abcdefgh") == list("aecgbfdh")
+    assert asks.spread(()) == [] and sorted(asks.spread(range(5))) == list(range(5))
+
+
 def test_of_footage_only_those_who_can_be_judged_are_asked_for():
     mia, tom = (Member(id=name, token=name.title()) for name in ("mia", "tom"))
     asked = asks.footage(dataset(mia, tom, captions=("Tom sleeps", "Mia and Tom")), ["0", "1"], 4, ["mia"])

@@ -235,6 +235,17 @@ def test_a_video_that_must_begin_with_a_picture_begins_with_a_held_out_one(run, 
         assert (read_image(ask.first) == first).all()
 
 
+def test_who_was_never_asked_for_is_named_and_real_clips_are_of_all_that_was_held_out(
+    run, player, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(character, "REAL", 2)
+    clips = tuple(replace(run.held_out[0], id=str(number)) for number in range(4))
+    assert [clip.id for clip in character._real(replace(run, held_out=clips))] == ["0", "2"]
+    few = replace(EFFORT, prompts=2, seeds=1, minutes=0)
+    found = character.report(run.folder, tmp_path / "out", few, say=lambda line: None)
+    assert found["setting"]["never asked for"] == "ErWa"
+
+
 def test_footage_that_nothing_here_can_judge_is_said(run, player, tmp_path):
     player.checkpoint.config = replace(NANO, name="cogvideox-2b")
     with pytest.raises(UsageError, match="--embedder"):
