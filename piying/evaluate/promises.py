@@ -47,13 +47,15 @@ CEILINGS = ("rendered", "autoencoder", "real")
 def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
     """What the theatre's judges decide. `style` is the unseen one that was learned, where nobody was."""
     single, pair = _of(sets.named, "named"), _of(sets.named, "pair")
+    who = {name: [shown for shown in clips if shown.ask.names] for name, clips in single.items()}
+    alone = [shown for shown in sets.plain.get("base", ()) if "subject2" not in shown.ask.told]  # as those of `single`
     table = []
     if cast:
-        table.append(row("the one that was named is there, and it is that one", single, _is_there, at_least=0.9))
+        table.append(row("the one that was named is there, and it is that one", who, _is_there, at_least=0.9))
     if len(cast) > 1:
         table.append(row("two names in one prompt, both there", pair, _is_there, at_least=0.7))
         table.append(row("two names in one prompt, their motions swapped", pair, _swapped))
-        table.append(_worst_pair(single))
+        table.append(_worst_pair(who))
     known = {name: [shown for shown in clips if shown.ask.told] for name, clips in single.items()}
     if style:
         table.append(row(f"{style} where it was asked for", known, _told("style"), at_least=0.95))
@@ -64,14 +66,7 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
     for fact in ("motion", "backdrop", *(() if style else ("style",))):
         test = _told(fact)
         table.append(row(f"{fact} right, with a name", known, test))
-        table.append(
-            behind(
-                f"{fact} right, with a name, behind the base without",
-                sets.plain.get("base"),
-                single.get("adapter"),
-                test,
-            )
-        )
+        table.append(behind(f"{fact} right, with a name, behind the base without", alone, single.get("adapter"), test))
     for fact in ("subject", "motion", "backdrop", "style"):
         test = _is_there if fact == "subject" else _told(fact)
         table.append(
@@ -151,7 +146,7 @@ def copied(clips: Mapping[str, Clips], distances: Mapping[str, Sequence[float]],
             f"copies: nearer to a training clip than {share:g} of the nearest held-out clip", "rate", at_most=0.02
         )
         table.append(Measure(promise, rates, {}, ("adapter",) if "adapter" in rates else ()))
-    return [measure for measure in table if measure.estimates]
+    return [measure for measure in table if measure.counted]
 
 
 def row(

@@ -66,6 +66,20 @@ def test_who_appears_without_being_named_leaks_and_what_the_base_can_do_must_sta
     assert found["motion right, with a name, behind the base without"].estimates["adapter"].value == 0
 
 
+def test_a_real_clip_that_names_nobody_is_no_clip_of_the_cast():
+    real = [Shown(Ask("", "named", names, "token"), {"cast": ("dawa",)}, 0, Path()) for names in (("dawa",), ())]
+    for cast in (["dawa"], ["dawa", "erwa"]):
+        assert table(Sets({"adapter": [RIGHT], "real": real}, {}), cast)[NAMED].ceilings["real"].value == 1
+
+
+def test_one_with_a_name_is_set_against_one_without_and_not_against_two():
+    one, two = shown([], ("cat",), plain="cat"), shown([], ("cat", "dog"), plain="cat", seen=("left", "fall"))
+    two.ask.told.update(subject2="dog", motion2="rise")
+    found = table(Sets({"adapter": [RIGHT] * 3 + [WRONG]}, {"base": [one, two]}))
+    lost = found["motion right, with a name, behind the base without"]
+    assert lost.estimates["adapter"].value == 0.25 and lost.met is False
+
+
 def test_an_alias_is_set_against_the_token():
     alias = shown(["dawa"], ("nobody",), written="alias")
     found = table(Sets({"adapter": [RIGHT, RIGHT, alias, alias]}, {}))
@@ -140,6 +154,12 @@ def test_a_copy_is_nearer_to_training_than_any_real_clip_could_be():
     distance, copies = rows
     assert distance.estimates["adapter"].value == pytest.approx(0.105) and distance.ceilings["real"].value == 0.2
     assert copies.estimates["adapter"].value == 0.5 and copies.estimates["base"].value == 0 and copies.met is False
+
+
+def test_of_the_base_alone_nothing_is_decided():
+    clips = {"base": [RIGHT], "real": [RIGHT]}
+    assert promises.copied(clips, {"base": [0.3], "real": [0.1]}, 0.5) == []
+    assert promises.verdict(list(table(Sets(clips, {"base": [RIGHT]})).values()))[0].startswith("Nothing could be")
 
 
 def test_the_verdict_says_what_was_kept_and_what_few_videos_leave_open():
