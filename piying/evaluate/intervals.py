@@ -35,16 +35,21 @@ def rate(successes: int, trials: int) -> Estimate:
 
 def clustered(groups: Sequence[Sequence[bool]]) -> Estimate:
     """A proportion over trials that come in groups, as videos of one prompt do: Wilson's interval at the number of
-    independent trials that would vary as much (the effective sample size of Kish 1965, Survey Sampling), at most all.
+    independent trials that would vary as much (the effective sample size of Kish 1965, Survey Sampling), at most all,
+    and with Student's quantile, for the spread is known from so many groups alone.
 
-    Where all trials agree nothing tells how alike those of a group are, and each counts. Raises UsageError where there
-    is no trial.
+    Where all groups are alike nothing tells how alike their trials are, and each group is one trial. Raises UsageError
+    where there is no trial.
     """
-    sizes, sums = [len(group) for group in groups], [sum(group) for group in groups]
-    plain = rate(sum(sums), sum(sizes))
-    spread = sum((found - plain.value * size) ** 2 for found, size in zip(sums, sizes, strict=True)) / plain.trials**2
-    effective = plain.value * (1 - plain.value) / spread if spread else plain.trials
-    return _wilson(plain.value, min(effective, plain.trials), plain.trials)
+    sizes, sums, count = [len(group) for group in groups], [sum(group) for group in groups], len(groups)
+    plain = rate(sum(sums), trials := sum(sizes))
+    if count == trials:
+        return plain
+    spread = sum((found * trials - sum(sums) * size) ** 2 for found, size in zip(sums, sizes, strict=True))
+    if not spread:
+        return _wilson(plain.value, count, trials)
+    effective = plain.value * (1 - plain.value) * trials**4 * (count - 1) / (spread * count)
+    return _wilson(plain.value, min(effective, trials), trials, student(count - 1))
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -53,6 +58,18 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     high = math.hypot(a.high - a.value, b.value - b.low)
     value = a.value - b.value
     return Estimate(value, max(-1.0, value - low), min(1.0, value + high), min(a.trials, b.trials))
+
+
+def paired(a: Sequence[Sequence[bool]], b: Sequence[Sequence[bool]]) -> Estimate:
+    """a - b for two rates over the same groups, one beside the other: Student's interval of the groups' differences.
+
+    Where these are all alike nothing tells their spread, and the rates are taken for independent.
+    """
+    apart = [round(fmean(ours) - fmean(theirs), 9) for ours, theirs in zip(a, b, strict=True)]
+    if len(set(apart)) == 1:
+        return difference(clustered(a), clustered(b))
+    found, trials = mean(apart), min(sum(map(len, a)), sum(map(len, b)))
+    return Estimate(found.value, max(-1.0, found.low), min(1.0, found.high), trials)
 
 
 def mean(values: Sequence[float], groups: Sequence[int] | None = None) -> Estimate:
@@ -93,9 +110,9 @@ def student(freedom: int) -> float:
     return math.sqrt(freedom) * math.tan(low)
 
 
-def _wilson(p: float, effective: float, trials: int) -> Estimate:
+def _wilson(p: float, effective: float, trials: int, z: float = Z) -> Estimate:
     """Wilson's interval of a proportion as of so many independent trials."""
-    z2 = Z * Z
+    z2 = z * z
     centre = (p + z2 / (2 * effective)) / (1 + z2 / effective)
-    half = Z / (1 + z2 / effective) * math.sqrt(p * (1 - p) / effective + z2 / (4 * effective * effective))
+    half = z / (1 + z2 / effective) * math.sqrt(p * (1 - p) / effective + z2 / (4 * effective * effective))
     return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), trials)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from piying.evaluate.asks import Ask
-from piying.evaluate.intervals import Estimate, clustered, difference, mean
+from piying.evaluate.intervals import Estimate, clustered, difference, mean, paired
 from piying.evaluate.report import Measure, Promise, number, show
 from piying.evaluate.troupe import NOBODY
 
@@ -141,7 +141,9 @@ def copied(clips: Mapping[str, Clips], distances: Mapping[str, Sequence[float]],
     ]
     if held_out:
         near = share * min(held_out)
-        rates = {name: _clustered(groups[name], [value < near for value in distances[name]]) for name in judged}
+        rates = {
+            name: clustered(_grouped(groups[name], [value < near for value in distances[name]])) for name in judged
+        }
         promise = Promise(
             f"copies: nearer to a training clip than {share:g} of the nearest held-out clip", "rate", at_most=0.02
         )
@@ -165,7 +167,7 @@ def row(
 
 def behind(name: str, base: Clips | None, adapter: Clips | None, test: Test) -> Measure:
     """The base's rate less the adapter's."""
-    lost = {"adapter": difference(_rate(base, test), _rate(adapter, test))} if base and adapter else {}
+    lost = {"adapter": _apart(base, adapter, test)} if base and adapter else {}
     return Measure(Promise(name, "points", at_most=0.03), lost, {}, tuple(lost))
 
 
@@ -285,19 +287,33 @@ def _written(clips: Clips, test: Test) -> Measure:
     both = set.intersection(*({shown.ask.names for shown in way} for way in ways))
     token, alias = ([shown for shown in way if shown.ask.names in both] for way in ways)
     promise = Promise("alias behind the token (Chinese behind English)", "points", at_most=0.03)
-    found = {"adapter": difference(_rate(token, test), _rate(alias, test))} if token and alias else {}
+    found = {"adapter": _apart(token, alias, test)} if token and alias else {}
     return Measure(promise, found, {}, tuple(found))
 
 
+def _apart(a: Clips, b: Clips, test: Test) -> Estimate:
+    """a's rate less b's: scene by scene, where they have scenes in common."""
+    common = {shown.group for shown in a} & {shown.group for shown in b}
+    if not common:
+        return difference(_rate(a, test), _rate(b, test))
+    ours, theirs = ([shown for shown in clips if shown.group in common] for clips in (a, b))
+    return paired(_trials(ours, test), _trials(theirs, test))
+
+
 def _rate(clips: Clips, test: Test) -> Estimate:
-    return _clustered([shown.group for shown in clips], [test(shown) for shown in clips])
+    return clustered(_trials(clips, test))
 
 
-def _clustered(groups: Sequence[int], trials: Sequence[bool]) -> Estimate:
+def _trials(clips: Clips, test: Test) -> list[list[bool]]:
+    return _grouped([shown.group for shown in clips], [test(shown) for shown in clips])
+
+
+def _grouped(groups: Sequence[int], trials: Sequence[bool]) -> list[list[bool]]:
+    """Trials by scene, in the order of the scenes."""
     by_group: dict[int, list[bool]] = defaultdict(list)
-    for group, trial in zip(groups, trials, strict=True):
+    for group, trial in sorted(zip(groups, trials, strict=True)):
         by_group[group].append(trial)
-    return clustered(list(by_group.values()))
+    return list(by_group.values())
 
 
 def _of(sets: Mapping[str, Clips], kind: str) -> dict[str, Clips]:

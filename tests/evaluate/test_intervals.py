@@ -4,7 +4,7 @@ import random
 import pytest
 
 from piying.errors import UsageError
-from piying.evaluate.intervals import clustered, difference, mean, rate, student
+from piying.evaluate.intervals import clustered, difference, mean, paired, rate, student
 
 
 def test_wilson_gives_the_published_intervals():
@@ -63,12 +63,45 @@ def test_trials_that_come_alone_are_as_many_as_they_are():
     assert clustered([[True]] * 7 + [[False]] * 3) == rate(7, 10)
 
 
-def test_groups_that_agree_within_themselves_count_as_one_trial_each():
+def test_groups_that_agree_within_themselves_are_one_trial_each():
+    found, alone = clustered([[True] * 5] * 6), rate(6, 6)
+    assert found.trials == 30 and (found.value, found.low, found.high) == (alone.value, alone.low, alone.high)
     found, alone = clustered([[True] * 5] * 6 + [[False] * 5] * 5), rate(6, 11)
-    assert found.trials == 55
-    assert (found.value, found.low, found.high) == pytest.approx((alone.value, alone.low, alone.high))
+    assert found.value == alone.value and alone.low - 0.05 < found.low < alone.low < alone.high < found.high
 
 
 def test_groups_that_are_more_even_than_chance_count_no_more_than_their_trials():
-    assert clustered([[True, False]] * 10) == rate(10, 20)
-    assert clustered([[True] * 4] * 3) == rate(12, 12)
+    found, alone = clustered([[True, False]] * 40 + [[True, True]]), rate(42, 82)
+    assert found.value == alone.value and found.low == pytest.approx(alone.low, abs=5e-3)
+    assert clustered([[True, False]] * 10).low == rate(5, 10).low  # nothing tells how alike those of a group are
+
+
+@pytest.mark.parametrize(("groups", "size", "share"), [(2, 10, 0.7), (4, 5, 0.7), (8, 10, 0.9), (10, 4, 0.9)])
+def test_an_interval_of_few_groups_covers_the_truth(groups, size, share):
+    """Groups that share half of their variance."""
+    draws, covered = random.Random(0), 0
+    for _ in range(1000):
+        chances = [draws.betavariate(share, 1 - share) for _ in range(groups)]
+        found = clustered([[draws.random() < chance for _ in range(size)] for chance in chances])
+        covered += found.low <= share <= found.high
+    assert covered / 1000 > 0.89
+
+
+def test_an_interval_of_hundreds_of_pairs_is_that_of_independent_ones():
+    draws = random.Random(0)
+    pairs = [[draws.random() < 0.9 for _ in range(2)] for _ in range(500)]
+    found, alone = clustered(pairs), rate(sum(map(sum, pairs)), 1000)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=2e-3)
+
+
+def test_a_difference_within_groups_covers_the_truth_and_is_narrower_than_of_independent_rates():
+    draws, covered, narrower = random.Random(0), 0, 0
+    for _ in range(1000):
+        chances = [draws.betavariate(0.7, 0.3) for _ in range(10)]
+        a, b = ([[draws.random() < chance for _ in range(4)] for chance in chances] for _ in range(2))
+        found, apart = paired(a, b), difference(clustered(a), clustered(b))
+        covered += found.low <= 0 <= found.high
+        narrower += found.high - found.low < apart.high - apart.low
+    assert 0.93 < covered / 1000 < 0.98 and narrower > 900
+    alike = [[True] * 4] * 10
+    assert paired(alike, alike).low < -0.2 and paired(alike, alike).high > 0.2

@@ -96,10 +96,19 @@ def test_an_alias_is_set_against_the_token_of_the_same_ones_alone():
 
 def test_what_is_told_of_one_scene_is_one_trial():
     twins = [shown(["dawa"], ("dawa",) if group % 2 else ("erwa",), group=group, moved=group) for group in range(8)]
-    both, once = (table(Sets({"adapter": clips}, {}))[NAMED].estimates["adapter"] for clips in (twins * 2, twins))
+    both, once = (table(Sets({"adapter": clips}, {}))[NAMED].estimates["adapter"] for clips in (twins * 3, twins * 2))
     assert (both.value, both.low, both.high) == pytest.approx((once.value, once.low, once.high))
     both, once = (promises.moved(Sets({"adapter": clips}, {})).estimates["adapter"] for clips in (twins * 2, twins))
     assert (both.value, both.low, both.high) == pytest.approx((once.value, once.low, once.high))
+
+
+def test_the_base_s_videos_of_the_same_scenes_are_set_beside_the_adapter_s():
+    base = [shown([], ("cat",), plain="cat", motion="left" if i % 2 else "rise", group=i) for i in range(20)]
+    named = [shown(["dawa"], ("dawa",), motion="left" if i % 2 and i > 1 else "rise", group=i) for i in range(20)]
+    lost = table(Sets({"adapter": named}, {"base": base}))["motion right, with a name, behind the base without"]
+    found = lost.estimates["adapter"]
+    assert found.value == pytest.approx(0.05) and found.trials == 20
+    assert found.high - found.low < 0.25  # 0.6 of two that have nothing in common
 
 
 def test_a_style_is_judged_where_nobody_was_learned():
@@ -163,10 +172,12 @@ def test_of_the_base_alone_nothing_is_decided():
 
 
 def test_the_verdict_says_what_was_kept_and_what_few_videos_leave_open():
-    first, *lines = promises.verdict(list(table(Sets({"adapter": [RIGHT] * 3}, {}), ("dawa",)).values()))
+    scenes = [shown(["dawa"], ("dawa",), group=group) for group in range(3)]
+    first, *lines = promises.verdict(list(table(Sets({"adapter": scenes}, {}), ("dawa",)).values()))
     assert first == "All that was promised was kept."
     assert lines[0].startswith(f"Kept: {NAMED}, 100.0 % (43.9 to 100.0, n = 3); promised was at least 90.0 %; so few")
-    sure = promises.verdict([table(Sets({"adapter": [WRONG] * 40, "base": [WRONG]}, {}), ("dawa",))[NAMED]])
+    wrong = [shown(["dawa"], ("erwa",), group=group) for group in range(40)]
+    sure = promises.verdict([table(Sets({"adapter": wrong, "base": [WRONG]}, {}), ("dawa",))[NAMED]])
     assert sure[0] == "1 of 1 promises were missed." and "the base 0.0 %" in sure[1] and "open" not in sure[1]
     assert promises.verdict([])[0].startswith("Nothing could be decided")
 
