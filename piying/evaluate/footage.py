@@ -4,6 +4,7 @@ A set of clips is a folder of `0000.mp4` and so on, numbered as its cases are. W
 made, before the video file rounds it, stands in `numbers.jsonl` beside it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from piying.video import Video
 NUMBERS = "numbers.jsonl"
 SILENCE = "."  # the prompt that tells nothing
 RENDERED = 16  # clips drawn at a time
-TOGETHER = {"cuda": 16, "cpu": 1}  # videos made at a time
+TOGETHER = 16  # videos of nano's canvas that a GPU makes at a time; larger ones come alone, so that a stop loses one
 
 Listener = Callable[[str], None]
 
@@ -115,7 +116,8 @@ def film(
 
     `measure` is given each before it is saved.
     """
-    together = TOGETHER[model.checkpoint.transformer.proj_out.weight.device.type]
+    device, size = model.checkpoint.transformer.proj_out.weight.device.type, model.checkpoint.config.size
+    together = TOGETHER if device == "cuda" and math.prod(size) <= math.prod(CANVAS) else 1
     for batch in _missing(requests, folder, together):
         if deadline.is_over():
             return
