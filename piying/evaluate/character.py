@@ -6,11 +6,9 @@ training never saw. Clips and findings are kept, so that a stopped report goes o
 
 import hashlib
 import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +25,7 @@ from piying.evaluate.embedding import Embedder
 from piying.evaluate.footage import Deadline, filmed
 from piying.evaluate.jury import Judge
 from piying.evaluate.promises import Sets, Shown
-from piying.evaluate.report import Measure
+from piying.evaluate.report import Measure, made_with
 from piying.evaluate.runs import Run
 from piying.files import digest, home
 from piying.generate import Model, load
@@ -391,7 +389,6 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
     }
     named = {name for ask in asked["named"] for name in ask.names}
     never = ", ".join(member.token for member in run.dataset.cast if member.id not in named)
-    machine = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
     return {
         "trained": str(adapter or run.whole),
         "base": studio.base.name,
@@ -404,8 +401,7 @@ def _setting(studio: Studio, adapter: Path | None, sets: Sets, device: str) -> d
         f"{len(asked['named'])} prompts with a name, {len(asked['plain'])} without, {effort.seeds} seeds",
         **({"without a name": "the adapter is left out: the base's videos"} if _made(adapter) != KINDS else {}),
         "judges": ", ".join(name for name in studio.judges),
-        "machine": f"{machine}, torch {torch.__version__}, Python {platform.python_version()}",
-        "piying": version("piying"),
+        **made_with(device),
     }
 
 

@@ -1,9 +1,7 @@
 """`piying evaluate nano`: every promise of docs/nano.md, measured."""
 
 import hashlib
-import platform
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -14,7 +12,7 @@ from piying.evaluate.footage import Deadline, filmed, numbers
 from piying.evaluate.intervals import Estimate, mean, rate
 from piying.evaluate.nearest import nearest
 from piying.evaluate.prompts import Case, prompts
-from piying.evaluate.report import Measure, Promise, Report
+from piying.evaluate.report import Measure, Promise, Report, made_with
 from piying.evaluate.tally import Judged
 from piying.generate import Model, load
 from piying.theatre.scene import Scene
@@ -123,15 +121,11 @@ def _accuracies(clips: list[Judged]) -> dict[str, dict[str, Estimate]]:
 
 
 def _setting(name: str, judges: Iterable[str], device: str, n: int, made: int) -> dict[str, str]:
-    processor = (
-        torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
-    )
     return {
         "model": name,
         "prompts": f"{made} of {n}, each scene told in English and in Chinese, with seeds that training never drew",
         "judges": ", ".join(judges),
-        "machine": f"{processor}, torch {torch.__version__}, Python {platform.python_version()}",
-        "piying": version("piying"),
+        **made_with(device),
     }
 
 

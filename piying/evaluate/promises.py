@@ -130,24 +130,18 @@ def copied(clips: Mapping[str, Clips], distances: Mapping[str, Sequence[float]],
     held_out = distances.get("real", ())
     groups = {name: [shown.group for shown in clips[name]] for name in distances}
     found = {name: mean(values, groups[name]) for name, values in distances.items() if values}
-    judged = {name: found[name] for name in JUDGED if name in found}
-    table = [
-        Measure(
-            Promise("distance to the nearest training clip (RMS of 0..1)", ""),
-            judged,
-            {"real": found["real"]} if held_out else {},
-            ("adapter",) if "adapter" in judged else (),
-        )
-    ]
+    table = [_measure(Promise("distance to the nearest training clip (RMS of 0..1)", ""), found)]
     if held_out:
         near = share * min(held_out)
         rates = {
-            name: clustered(_grouped(groups[name], [value < near for value in distances[name]])) for name in judged
+            name: clustered(_grouped(groups[name], [value < near for value in distances[name]]))
+            for name in JUDGED
+            if name in found
         }
         promise = Promise(
             f"copies: nearer to a training clip than {share:g} of the nearest held-out clip", "rate", at_most=0.02
         )
-        table.append(Measure(promise, rates, {}, ("adapter",) if "adapter" in rates else ()))
+        table.append(_measure(promise, rates))
     return [measure for measure in table if measure.counted]
 
 
@@ -156,19 +150,13 @@ def row(
 ) -> Measure:
     """How often a test holds, by set."""
     rates = {key: _rate(clips[key], test) for key in (*JUDGED, *CEILINGS) if clips.get(key)}
-    judged = {key: value for key, value in rates.items() if key in JUDGED}
-    return Measure(
-        Promise(name, "rate", at_least, at_most),
-        judged,
-        {key: value for key, value in rates.items() if key in CEILINGS},
-        ("adapter",) if "adapter" in judged else (),
-    )
+    return _measure(Promise(name, "rate", at_least, at_most), rates)
 
 
 def behind(name: str, base: Clips | None, adapter: Clips | None, test: Test) -> Measure:
     """The base's rate less the adapter's."""
     lost = {"adapter": _apart(base, adapter, test)} if base and adapter else {}
-    return Measure(Promise(name, "points", at_most=0.03), lost, {}, tuple(lost))
+    return _measure(Promise(name, "points", at_most=0.03), lost)
 
 
 def average(name: str, clips: Mapping[str, Clips], key: str, unit: Any) -> Measure:
@@ -182,13 +170,7 @@ def average(name: str, clips: Mapping[str, Clips], key: str, unit: Any) -> Measu
         for which, those in found.items()
         if those
     }
-    judged = {which: value for which, value in means.items() if which in JUDGED}
-    return Measure(
-        Promise(name, unit),
-        judged,
-        {which: value for which, value in means.items() if which in CEILINGS},
-        ("adapter",) if "adapter" in judged else (),
-    )
+    return _measure(Promise(name, unit), means)
 
 
 def confusion(clips: Clips, cast: Sequence[str], seen: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -256,11 +238,19 @@ def score(sets: Sets) -> dict[str, float]:
     for fact in ("motion", "backdrop"):
         if known:
             parts[fact] = _rate(known, _told(fact)).value
+    total = sum(parts.values())
     if plain:
         cast = {name for shown in named for name in shown.ask.names}
         leaks = _rate(plain, lambda shown: _anyone(shown, cast) if shown.ask.told else bool(shown.found.get("near")))
         parts["leakage"] = leaks.value
-    return parts | {"score": sum(parts.values()) - 2 * parts.get("leakage", 0.0)}
+        total -= leaks.value
+    return parts | {"score": total}
+
+
+def _measure(promise: Promise, found: Mapping[str, Estimate]) -> Measure:
+    """What was found, by set: what was trained decides, beside the base, and the others are ceilings."""
+    judged, ceilings = ({name: found[name] for name in names if name in found} for names in (JUDGED, CEILINGS))
+    return Measure(promise, judged, ceilings, ("adapter",) if "adapter" in judged else ())
 
 
 def _worst_pair(clips: Mapping[str, Clips]) -> Measure:
@@ -276,9 +266,7 @@ def _worst_pair(clips: Mapping[str, Clips]) -> Measure:
         rates = [_rate(group, partial(_is_present, other)) for (_, other), group in groups.items()]
         if rates:
             worst[key] = max(rates, key=lambda rate: rate.value)
-    judged = {key: value for key, value in worst.items() if key in JUDGED}
-    ceilings = {key: value for key, value in worst.items() if key in CEILINGS}
-    return Measure(promise, judged, ceilings, ("adapter",) if "adapter" in judged else ())
+    return _measure(promise, worst)
 
 
 def _written(clips: Clips, test: Test) -> Measure:
@@ -288,7 +276,7 @@ def _written(clips: Clips, test: Test) -> Measure:
     token, alias = ([shown for shown in way if shown.ask.names in both] for way in ways)
     promise = Promise("alias behind the token (Chinese behind English)", "points", at_most=0.03)
     found = {"adapter": _apart(token, alias, test)} if token and alias else {}
-    return Measure(promise, found, {}, tuple(found))
+    return _measure(promise, found)
 
 
 def _apart(a: Clips, b: Clips, test: Test) -> Estimate:

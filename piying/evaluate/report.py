@@ -1,11 +1,14 @@
 """What was promised against what came out, as report.json, report.md and pictures. No number here is typed in."""
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import torch
 from PIL import Image, ImageDraw
 
 from piying.evaluate.intervals import Estimate
@@ -77,6 +80,17 @@ class Report:
                 matrix(counts).save(out / name)
                 drawn[name] = f"{attribute}, {source}: a row is what was told, a column what was seen"
         (out / "report.md").write_text(markdown(self, {**self.pictures, **drawn}))
+
+
+def made_with(device: str) -> dict[str, str]:
+    """The machine and the versions, as the setting of a report has them."""
+    processor = (
+        torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+    )
+    return {
+        "machine": f"{processor}, torch {torch.__version__}, Python {platform.python_version()}",
+        "piying": version("piying"),
+    }
 
 
 def markdown(report: Report, pictures: Mapping[str, str]) -> str:
