@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from piying import chain, latents, resume
+from piying import chain, latents, resume, settle
 from piying import device as devices
 from piying.adapters import store
 from piying.adapters.adapter import Adapter
@@ -24,7 +23,7 @@ from piying.adapters.advice import advice, strength
 from piying.adapters.rack import Rack
 from piying.chain import End
 from piying.checks import finite, memory, memory_or
-from piying.config import GuidanceCurve, ModelConfig, Sampler, Speed, Weights
+from piying.config import GuidanceCurve, Sampler, Speed, Weights
 from piying.errors import UsageError
 from piying.memory.budget import Budget, parse
 from piying.memory.place import Place
@@ -32,10 +31,7 @@ from piying.parallel.crew import Crew, cards
 from piying.parallel.shared import SharedRack, shared
 from piying.predict import embed, guided, predictor, timetables
 from piying.progress import Progress, clock
-from piying.prompts.aliases import substitute
-from piying.prompts.reader import Reader, unread
-from piying.prompts.reader import read as read_prompt
-from piying.request import AdapterUse, FullRequest, Request, resolve
+from piying.request import AdapterUse, FullRequest, Request
 from piying.sampling.denoise import denoise
 from piying.sampling.reuse import Foretold
 from piying.sampling.schedule import add_noise, levels
@@ -43,9 +39,6 @@ from piying.sampling.steps import STEPS, State
 from piying.video import Video, frames_at
 from piying.weights import Checkpoint, weigh
 from piying.weights import load as read
-
-_FILES = ("image", "last_image", "video", "continues")
-_OWN = {"prompt", "written", "negative", "seed", "adapters", *_FILES, *(f"{name}_sha256" for name in _FILES)}
 
 
 def load(
@@ -173,8 +166,9 @@ class Model:
     def make(self, *requests: Request, on_step: Callable[[Progress], None] | None = None) -> list[Video]:
         """The videos of requests that differ in prompt, files and seed alone, made together; whole, in memory."""
         full = [self.resolve(request) for request in requests]
-        for line in self._unread(full):
-            self.say(line)
+        for request in full:
+            for line in settle.unread(request, settle.aliases(self.adapters(request)), self.checkpoint):
+                self.say(line)
         parts = [list(self.given(request)) for request in full]
         for progress in self.stream(*full):
             if on_step:
@@ -194,7 +188,7 @@ class Model:
             raise UsageError(f"weights={request.weights}: {self.name} is loaded with {weights} ones; load it anew")
         marked = tuple(self._marked(use, request.prompt) for use in request.adapters)
         marks = {"model": self.name, "weights": weights, "adapters": marked}
-        return settled(request.model_copy(update=marks), self.checkpoint.config, self.say)
+        return settle.settled(request.model_copy(update=marks), self.checkpoint.config, self.say)
 
     def given(self, request: FullRequest) -> Iterator[np.ndarray]:
         """The frames of the video that a request continues, uint8 [H W 3], in its size and pace; they come first."""
@@ -207,24 +201,15 @@ class Model:
         OutOfMemory and PiyingError while it runs.
         """
         full = [self.resolve(request) for request in requests]
-        for name in (name for name in FullRequest.model_fields if name not in _OWN):
-            values = {getattr(request, name) for request in full}
-            if len(values) != 1:
-                found = sorted(values, key=str)
-                raise UsageError(f"{name} in {found}: requests that are made together share one value")
+        settle.check_together(full)
         if full[0].guidance <= 1 and any(request.negative for request in full):
             self.say(f"negative: nothing leads away from it with guidance={full[0].guidance:g}; use more than 1")
         uses, merged = full[0].adapters, full[0].adapters_merged
-        if any(request.adapters != uses for request in full):
-            told = "; ".join(dict.fromkeys(", ".join(map(str, request.adapters)) or "none" for request in full))
-            raise UsageError(f"adapters={told}: requests that are made together share them, and their weights")
-        aliases = _aliases(self.adapters(full[0]))
-        if len({use.sha256 for use in uses}) < len(uses):
-            raise UsageError(f"adapters={', '.join(use.source for use in uses)}: give each once, with one weight")
+        aliases = settle.aliases(self.adapters(full[0]))
         on = [(str(use.sha256), use.weight) for use in uses if use.weight]
         wanted, fitted = self.rack.sizes(() if merged else on)
-        settle = partial(self.place.settle, full, adapters=wanted, fitted=fitted)
-        return _stream(self.place, full, aliases, settle, lambda: self.rack.on(on, merged=merged), saved)
+        lay_out = partial(self.place.settle, full, adapters=wanted, fitted=fitted)
+        return _stream(self.place, full, aliases, lay_out, lambda: self.rack.on(on, merged=merged), saved)
 
     def adapters(self, request: Request) -> dict[str, Adapter]:
         """The adapters of a request as it names them, read where they are new.
@@ -241,15 +226,6 @@ class Model:
             for use in request.adapters
             for line in advice(use.source, use.weight, self._adapter(use), request.prompt, base, fingerprint)
         ]
-
-    def _unread(self, requests: Sequence[Request]) -> Iterator[str]:
-        """What of the prompts this model will not see, a line each."""
-        config, words = self.checkpoint.config, self.checkpoint.words
-        reader = Reader(config.name, self.checkpoint.tokenizer.encode, config.transformer.text_tokens, words)
-        for request in requests:
-            aliases = _aliases(self.adapters(request))
-            for text in (request.prompt, request.negative):
-                yield from unread(read_prompt(substitute(text, aliases), reader), reader)
 
     def _adapter(self, use: AdapterUse) -> Adapter:
         return self.rack.take(store.find(use.source, use.sha256))
@@ -270,38 +246,6 @@ class Model:
         """The adapters that this model has used."""
         transformer = self.checkpoint.transformer
         return SharedRack(transformer, self.crew) if self.crew else Rack(transformer)
-
-
-def settled(request: Request, config: ModelConfig, say: Callable[[str], None] = lambda line: None) -> FullRequest:
-    """As `resolve`, and a video that is made anew decides how many frames it is made of; `say` is told which are not.
-
-    Raises UsageError where it holds too few, or fewer than were asked for.
-    """
-    if request.video:
-        most, step = request.frames or config.frames, 8 * config.transformer.patch[0]
-        held = sum(1 for _ in islice(frames_at(request.video, config.fps), most))
-        if request.frames is not None and held < most:
-            raise UsageError(f"frames={most}: {request.video} holds {held}, ask for fewer")
-        if request.frames is None:
-            taken = (held - 1) // step * step + 1
-            if taken == 1 < held:
-                raise UsageError(
-                    f"video={request.video}: {held} frames at {config.fps} a second; use {step + 1} or more"
-                )
-            if taken < held:
-                say(f"{request.video}: of {held} frames the first {taken} are made anew")
-            request = request.model_copy(update={"frames": taken})
-    return resolve(request, config)
-
-
-def _aliases(adapters: Mapping[str, Adapter]) -> dict[str, str]:
-    """Those of all adapters. Raises UsageError where two mean different names by the same word."""
-    aliases: dict[str, str] = {}
-    for source, adapter in adapters.items():
-        for alias, name in adapter.aliases.items():
-            if aliases.setdefault(alias, name) != name:
-                raise UsageError(f"adapter={source}: {alias} is {name} here and {aliases[alias]} in another adapter")
-    return aliases
 
 
 @torch.inference_mode()

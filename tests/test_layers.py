@@ -17,7 +17,7 @@ LAYERS = [  # from the ground up; neighbours in one line do not know each other
     {"memory"},
     {"video"},
     {"checks"},
-    {"latents", "predict", "resume"},
+    {"latents", "predict", "resume", "settle"},
     {"chain"},
     {"progress", "parallel"},
     {"generate"},

@@ -211,7 +211,7 @@ def make(
 
     from piying import resume
     from piying.adapters import file, store
-    from piying.generate import settled
+    from piying.settle import settled
     from piying.weights import glance
 
     settled(request, glance(request.model)[0])

@@ -118,7 +118,7 @@ def footage(dataset: Dataset, held_out: Sequence[str], count: int, among: Collec
     cast = [member for member in dataset.cast if member.id in among] or dataset.cast
     if not cast and not captions:
         raise UsageError(f"{dataset.folder}: neither a cast nor a caption of a held-out clip, so nothing can be asked")
-    turns = _turns(cast, said, count) if cast else [(caption, (), "token") for caption in said][:count]
+    turns = _turns(cast, said, count)
     return {
         "named": [
             Ask(_written(dataset, text, written), "pair" if len(names) > 1 else "named", names, written)
@@ -135,7 +135,10 @@ def spread(items: Sequence[T]) -> list[T]:
 
 
 def _turns(cast: Sequence[Member], said: Mapping[str, tuple[str, ...]], count: int) -> list[Turn]:
-    """By turns of each member a caption, a situation, a situation and a caption, so that both are written both ways."""
+    """By turns of each member a caption, a situation, a situation and a caption, so that both are written both ways;
+    without a cast the captions."""
+    if not cast:
+        return [(caption, (), "token") for caption in list(said)[:count]]
     ids, aliased = {member.id for member in cast}, {member.id for member in cast if member.aliases}
     waiting = {caption: names for caption, names in said.items() if ids.issuperset(names)}
     starts = [len(SITUATIONS) * place // len(cast) for place in range(len(cast))]
