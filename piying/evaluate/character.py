@@ -128,7 +128,7 @@ def _open(
     run: Run, out: Path, effort: Effort, model: str | None, embedder: Path | None, device: str, say: Say
 ) -> Studio:
     """Raises UsageError as `report` does."""
-    base = load(model or run.model, device=device)
+    base = load(model or run.model, device=device, say=say)
     name = base.checkpoint.config.name
     if not run.whole:
         made_for = file.read(run.adapter).base_sha256
@@ -145,7 +145,7 @@ def _open(
         judges["theatre"] = jury.Theatre(places)
     if embedder:
         judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, _real(run))
-    whole = load(run.whole, device=device) if run.whole else None
+    whole = load(run.whole, device=device, say=say) if run.whole else None
     studio = Studio(run, base, whole, judges, theatre, effort, Deadline(effort.minutes), out, say)
     if unknown := _unknown(studio):
         say(

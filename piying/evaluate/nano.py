@@ -43,7 +43,7 @@ def evaluate(
     that a stopped evaluation goes on; after `minutes` no more clips are made, and what is missing says so. Raises
     ModelMissing where the model is missing, UsageError where `out` is about another model.
     """
-    deadline, painter, judges = Deadline(minutes), load(model, device=device), court.judges(device)
+    deadline, painter, judges = Deadline(minutes), load(model, device=device, say=on_event), court.judges(device)
     _open(out, painter)
     cases, known = prompts(n), prompts(2 * min(n, KNOWN), seed=JUDGES_SEED)[::2]  # each scene once
     alone = [case for case in cases if case.group != "two"][: -(-n // 10)]

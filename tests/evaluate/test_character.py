@@ -95,7 +95,7 @@ def run(tmp_path):
 def player(run, monkeypatch):
     player = Player(run)
     monkeypatch.setattr(character, "KNOWN", 2)
-    monkeypatch.setattr(character, "load", lambda model, device: player)
+    monkeypatch.setattr(character, "load", lambda model, device, say: player)
     monkeypatch.setattr(scenery, "learn", lambda vae, folder, device: None)
     monkeypatch.setattr(jury, "Theatre", lambda places: Connoisseur())
     monkeypatch.setattr(footage, "reconstruct", lambda vae, clips: clips ^ 1)

@@ -83,7 +83,7 @@ def run(tmp_path_factory):
                 shutil.copytree(evaluate(0).out / name, out / name)
         training, pages = [case.scene for case in known[:2]], []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(nano, "load", lambda model, device: player)
+            patch.setattr(nano, "load", lambda model, device, say: player)
             patch.setattr(court, "judges", lambda device: {"detectors": ("1", judge), "analytic": ("1", told(judge))})
             patch.setattr(footage, "reconstruct", lambda vae, clips: clips ^ 1)
             for minutes in (0, None, None):
@@ -134,7 +134,7 @@ def test_a_clip_is_made_and_judged_once(run):
 def test_another_model_needs_another_folder(run, monkeypatch):
     other = Player(prompts(N))
     other.checkpoint.transformer.proj_out.weight = torch.ones(1)
-    monkeypatch.setattr(nano, "load", lambda model, device: other)
+    monkeypatch.setattr(nano, "load", lambda model, device, say: other)
     monkeypatch.setattr(court, "judges", lambda device: {})
     with pytest.raises(UsageError, match="another model"):
         nano.evaluate("other", run(0).out, n=N)
