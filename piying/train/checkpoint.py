@@ -58,6 +58,13 @@ def read(folder: Path) -> tuple[int, dict[str, Tensor]] | None:
     return state["step"], {name: tensor for path in paths for name, tensor in load_file(path).items()}
 
 
+def forget(folder: Path, step: int) -> None:
+    """Removes what was saved after a step."""
+    for newer in steps(folder):
+        if newer > step:
+            shutil.rmtree(folder / f"step-{newer:08d}")
+
+
 def steps(folder: Path) -> list[int]:
     """The steps that were saved, oldest first."""
     return sorted(step_of(path) for path in folder.glob("step-*"))

@@ -52,9 +52,6 @@ class Clock:
     def is_over(self) -> bool:
         return self.minutes is not None and time.monotonic() - self.began > 60 * self.minutes
 
-    def __call__(self, state: State[Any], facts: Facts) -> bool:
-        return self.is_over()
-
 
 def log(stage: str, path: Path, every: int, samples: Callable[[int], int], listen: Listener) -> Hook:
     """Means over each `every` steps, with samples a second and the seconds left, as an event and a line of JSON."""
@@ -115,13 +112,15 @@ def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], No
     return hook
 
 
-def save(folder: Path, every: int, clock: Clock) -> Hook:
-    """Checkpoints, every so often, at the last step and where the clock ends the run."""
+def save(folder: Path, every: int, is_over: Callable[[], bool]) -> Hook:
+    """Checkpoints, every so often, at the last step and where the clock ends the run, which it does here."""
 
-    def hook(state: State[Any], facts: Facts) -> None:
-        if state.step % every == 0 or state.step == state.steps or clock.is_over():
+    def hook(state: State[Any], facts: Facts) -> bool:
+        over = is_over()
+        if over or state.step % every == 0 or state.step == state.steps:
             refuse_infinite(state, facts)
             checkpoint.write(folder, state.step, state.tensors())
+        return over
 
     return hook
 

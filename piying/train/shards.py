@@ -1,6 +1,6 @@
 """Weights split over the ranks that torchrun started: each holds a part and lends it when a block is run (FSDP2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -48,6 +48,13 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Copies this rank's parts into a module. Raises KeyError where one is missing."""
     for name, tensor in module.state_dict().items():
         local(tensor).copy_(tensors[name])
+
+
+def newest(steps: Sequence[int]) -> int:
+    """The last of the steps that every rank brings; 0 where there is none. All ranks have to ask."""
+    brought: list[Sequence[int]] = [()] * ranks.count()
+    dist.all_gather_object(brought, steps)
+    return max(set(brought[0]).intersection(*brought), default=0)
 
 
 def total(value: Tensor) -> Tensor:

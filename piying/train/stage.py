@@ -8,8 +8,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from piying.errors import UsageError
 from piying.parallel import ranks
-from piying.train import checkpoint, hooks
+from piying.train import checkpoint, hooks, shards
 from piying.train.hooks import Clock, Listener
 from piying.train.loop import MIXED, Descent, Facts, Hook, M, State, train
 from piying.train.recipe import OptimizerRecipe
@@ -72,7 +73,7 @@ def perform(stage: Stage[M], run: Run[Any]) -> M | None:
     """Runs a stage from its last checkpoint to its end: the average weights; None where the clock ended it before."""
     recipe, folder = run.recipe, run.out / stage.name
     if stage.split:
-        folder = folder / f"{ranks.rank()}-of-{ranks.count()}"
+        folder = part_of(folder)
     state = State(stage.model.to(run.device), stage.optimizer, stage.steps, stage.descent())
     if saved := checkpoint.read(folder):
         state.restore(*saved)
@@ -88,12 +89,30 @@ def perform(stage: Stage[M], run: Run[Any]) -> M | None:
     return state.average.eval() if ended else None
 
 
+def part_of(folder: Path) -> Path:
+    """Where this rank saves its part, up to the last step that every rank has: a kill may come while they save.
+
+    Raises UsageError where the parts are of another number of ranks.
+    """
+    count, mine = ranks.count(), folder / f"{ranks.rank()}-of-{ranks.count()}"
+    for path in folder.glob("*-of-*"):
+        if path.name.split("-of-")[1] != str(count):
+            raise UsageError(f"{path}: weights in other parts; go on with as many processes, here are {count}")
+    checkpoint.forget(mine, shards.newest(checkpoint.steps(mine)))
+    return mine
+
+
 def _beside(stage: Stage[M], run: Run[Any], folder: Path) -> list[Hook]:
     """What ranks above 0 have to do: what all ranks do together, and to save what they alone hold."""
     if not stage.split:
         return []
     validation = hooks.validate(stage.name, None, run.recipe.validate_every, stage.measure, silent)
-    return [validation, hooks.save(folder, run.recipe.save_every, run.clock)]
+    return [validation, hooks.save(folder, run.recipe.save_every, _is_over(stage, run))]
+
+
+def _is_over(stage: Stage[M], run: Run[Any]) -> Callable[[], bool]:
+    """Whether the clock ends the run: where all ranks save, that of rank 0, or they would part."""
+    return (lambda: ranks.lead(run.clock.is_over())) if stage.split else run.clock.is_over
 
 
 def silent(event: hooks.Event) -> None:
@@ -107,8 +126,7 @@ def _hooks(stage: Stage[M], run: Run[Any], folder: Path, step: int) -> list[Hook
     looking_on: list[Hook] = [
         hooks.log(stage.name, log, recipe.log_every, stage.samples, run.listen),
         hooks.validate(stage.name, log, recipe.validate_every, stage.measure, run.listen),
-        hooks.save(folder, recipe.save_every, run.clock),
-        run.clock,
+        hooks.save(folder, recipe.save_every, _is_over(stage, run)),
     ]
     if stage.picture:
         looking_on.append(hooks.draw(stage.name, run.out / "sheets", recipe.sheet_every, stage.picture, run.listen))

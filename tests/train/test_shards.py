@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from piying import weights
+from piying.errors import UsageError
 from piying.train import checkpoint
+from piying.train.stage import part_of
 
 TOGETHER = """
 import json
@@ -31,7 +33,7 @@ with ranks.together():
         values = ["kind=full", "preserve=0.0", "optimizer.ema=0.0"] if full else ["preserve=0.3"]
         read, out = tuning.read(Path(recipe), values, "tiny"), Path(folder) / name
         read = replace(read, batch=batch)
-        minutes = 0 if how == "stop" else None
+        minutes = 0 if how == "stop" or (how == "late" and ranks.rank() == 1) else None
         tuned = tune(Path(dataset), model, read, out, device="cpu", resume=how == "resume", minutes=minutes)
         if tuned and ranks.rank() == 0:
             export(tuned, read, out, whole=False)
@@ -93,6 +95,28 @@ def test_split_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(trained, 
                 learned = (wanted - start_of[name.removeprefix("model/")]).norm()
                 assert (torch.cat([part[name] for part in parts]) - wanted).norm() < 0.1 * learned, name
         assert (trained / f"{kind}-split" / made).is_file()
+
+
+def test_split_weights_go_on_from_the_last_step_that_every_rank_has(dataset, tiny_model_folder, recipe, tmp_path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    parts = [tmp_path / "run" / "train" / f"{rank}-of-2" for rank in (0, 1)]
+
+    def go(how):
+        start(2, script, dataset, tiny_model_folder, recipe, tmp_path, json.dumps([("run", True, True, how, 2)]))
+        assert [checkpoint.steps(part) for part in parts] == [[2, 4], [2, 4]]  # whatever the clock of rank 1 says
+        return [checkpoint.read(part)[1] for part in parts]
+
+    whole = go("late")
+    (parts[1] / "step-00000004").rename(tmp_path / "gone")
+    for one, other in zip(whole, go("resume"), strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_parts_of_another_number_of_processes_are_refused(tmp_path):
+    (tmp_path / "0-of-4").mkdir()
+    with pytest.raises(UsageError, match=r"0-of-4: weights in other parts; go on with as many processes"):
+        part_of(tmp_path)
 
 
 def test_a_batch_that_does_not_divide_is_rounded_up(dataset, tiny_model_folder, recipe, tmp_path):
