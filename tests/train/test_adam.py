@@ -109,6 +109,12 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     )
 
 
+def test_the_norm_that_stands_for_a_loss_that_is_not_finite_is_where_the_loss_is(monkeypatch):
+    monkeypatch.setattr("piying.train.tune.adam._all_finite", lambda value: False)
+    optimizer = Adam([nn.Parameter(torch.ones(4))], STEADY, 5, fused=True)
+    assert optimizer.descend(torch.ones((), device="meta"), 0).device.type == "meta"
+
+
 def test_a_restored_one_goes_on_bit_by_bit():
     model, inputs, wanted = regression(torch.bfloat16)
     other, _, _ = regression(torch.bfloat16)

@@ -58,7 +58,7 @@ class Adam:
         self._squares = []
         value = value.detach() if not _all_finite(value) else value
         if not value.requires_grad:
-            return torch.full((), torch.nan)
+            return torch.full((), torch.nan, device=value.device)
         value.backward()
         for index, parameter in enumerate(self.parameters):
             if parameter.grad is not None:
