@@ -38,9 +38,9 @@ class LoRA(nn.Module):
         down, up = (matrix.flatten(1).to(x.dtype) for matrix in (self.down, self.up))
         change = self.scale * F.linear(F.linear(x, down), up)
         if self.magnitude is not None:
-            gain = self._gain(base).to(y.dtype)
+            gain = self._gain(base)  # near 1: what is above that is lost where it is rounded first
             product = y if base.bias is None else y - base.bias
-            change = (gain - 1) * product + gain * change
+            change = (gain - 1).to(y.dtype) * product + gain.to(y.dtype) * change
         return (self.strength * change).to(y.dtype)
 
     def layer(self) -> Layer:

@@ -1,13 +1,18 @@
 """An adapter on a transformer: what is trained, what is left alone, and that nothing stays when it is off."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from peft import LoraConfig
 from toys import quantised
 
 from piying.adapters import attach
+from piying.adapters.adapter import Layer
+from piying.adapters.lora import LoRA, change_of, row_norms
 from piying.errors import UsageError
 from piying.models import quant
+from piying.models.linear import Linear
 
 
 def inputs():
@@ -104,6 +109,19 @@ def test_a_frozen_base_in_bfloat16_trains_an_adapter_in_float32(ours, trained, d
     for parameter in fitted.parameters():
         assert parameter.dtype == parameter.grad.dtype == torch.float32
         assert parameter.grad.isfinite().all() and parameter.grad.any()
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_small_gain_of_dora_is_felt_on_a_layer_in_bfloat16(trainable):
+    torch.manual_seed(0)
+    base = Linear(64, 64).bfloat16()
+    layer = Layer(0.01 * torch.randn(4, 64), torch.zeros(64, 4), 4.0)
+    layer = replace(layer, magnitude=1.0015 * row_norms(base.weight, layer))
+    x = torch.randn(16, 64).bfloat16()
+    with torch.no_grad():
+        made = LoRA(layer, base, device=x.device, trainable=trainable)(x, base(x), base).float()
+    wanted = x.float() @ change_of(base.weight, layer).T
+    assert (made - wanted).norm() < 0.02 * wanted.norm()
 
 
 @pytest.mark.parametrize("dora", [False, True], ids=["LoRA", "DoRA"])
