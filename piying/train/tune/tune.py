@@ -56,8 +56,8 @@ def tune(
     """Trains on the dataset in `folder` what `tuning` says of a model: None where `minutes` ended the call before.
 
     `out` keeps checkpoints, the log, videos. `memory` is how many bytes of the device may be used. With `resume` a run
-    goes on where the last one in `out` ended, to the same weights, bit for bit on the same machine. Ranks that torchrun
-    started train together.
+    goes on where the last one in `out` ended, to the same weights, bit for bit on a CPU; a GPU adds up in its own
+    order. Ranks that torchrun started train together.
 
     Raises UsageError where `out` holds a training and `resume` was not asked for, or one of another recipe, dataset or
     model, or where the clips are too small for the model; OutOfMemory where no way fits.
