@@ -54,7 +54,8 @@ def train(
         )
         made = export(tuned, read, out, whole=merged) if tuned and ranks.rank() == 0 else []
         for one in made:
-            terminal.say(f"{one.path}: read again, {one.distance:.1e} away from what was trained")
+            rounded = f"; merged, rounding takes {one.distance:.1%} of what was learned" if one.distance else ""
+            terminal.say(f"{one.path}: read again, it is what was written{rounded}")
         if ranks.rank():
             return
     if as_json:

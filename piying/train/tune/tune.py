@@ -217,7 +217,8 @@ def _whole(ready: Ready, transformer: Transformer, learned: Fitted | Transformer
     gathered = shards.gather(learned) if isinstance(learned, Transformer) else {}
     if ranks.rank():
         return Tuned(ready, transformer, learned)
-    whole = load(ready.source, "transformer", Transformer, device, ready.dtype)
+    home = device if isinstance(learned, Fitted) else torch.device("cpu")  # the card is full of what was split
+    whole = load(ready.source, "transformer", Transformer, home, ready.dtype)
     if isinstance(learned, Fitted):
         return Tuned(ready, whole, learned)
     whole.load_state_dict(gathered)
