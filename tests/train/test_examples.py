@@ -70,6 +70,16 @@ def test_lengths_are_beginnings_of_clips_and_clips_of_one_shape_come_together():
     assert all(any(torch.allclose(row, start[:3], atol=1e-4, rtol=0) for start in starts) for row in example.x0)
 
 
+def test_the_largest_of_all_that_a_step_may_draw_are_told():
+    small, prior = shown(0, frames=13), shown(1, frames=25, names=())
+    high = shown(2, frames=6)
+    high = replace(high, moments=Moments(*[torch.zeros(count, 16, 8, 12) for count in (6, 6, 2, 2)]))
+    for frames, prior_share, wanted in (((), 0.0, (25, 4, 6)), ((), 0.3, (6, 8, 12)), ((9, 17), 0.0, (5, 8, 12))):
+        tuning = Tuning(frames=frames, prior=prior_share, preserve=0.0)
+        given = examples(tuning, [small, prior, high])[0].largest()
+        assert {given(step).x0.shape[1:] for step in range(4)} == {(wanted[0], 16, *wanted[1:])}
+
+
 def test_odd_lengths_are_filled_where_a_patch_takes_two_frames():
     given, _ = examples(Tuning(), [shown(0, frames=5)], COGVIDEOX_15_5B)
     assert given(0).x0.shape[1] == 6

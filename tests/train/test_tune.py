@@ -20,7 +20,7 @@ from piying.adapters.merge import merge
 from piying.config import COGVIDEOX_5B_I2V
 from piying.data.dataset import Member, write_cast
 from piying.data.describe import frames_of
-from piying.errors import PiyingError, UsageError
+from piying.errors import OutOfMemory, PiyingError, UsageError
 from piying.train import checkpoint
 from piying.train.tune import export as module
 from piying.train.tune import previews, tuning
@@ -277,6 +277,45 @@ def test_gradients_that_are_not_finite_are_skipped_counted_and_rolled_back_from(
     assert len(counted) == 6 and "gradients not finite 6" in counted[-1]
     assert [line for line in counted if "weights of step" in line] == [counted[4]]
     assert final(tmp_path / "run")["state/lost"].tolist() == [0, 6, 1]
+
+
+def test_another_way_is_taken_only_before_the_first_step(dataset, tiny, recipe, tmp_path, monkeypatch):
+    original, tried, full = tune_module.lesson, [], []
+
+    def lesson(*given, **options):
+        loss, calls = original(*given, **options), iter(range(10**6))
+
+        def counted(model, example):
+            tried.append(len(example.x0[0]))
+            if next(calls) in full:
+                raise OutOfMemory("out of memory")
+            return loss(model, example)
+
+        return counted
+
+    monkeypatch.setattr(tune_module, "lesson", lesson)
+    values = ("steps=40", "save_every=1", "held_out=0.0")
+
+    def way(out):
+        return json.loads((tmp_path / out / "trial.json").read_text())["savings"]
+
+    full[:] = [0]
+    with pytest.raises(OutOfMemory, match="out of memory; use shorter or smaller clips"):
+        run(dataset, tiny, recipe, tmp_path / "never", *values)
+    assert tried == [3, 3]  # both ways, with the largest clips
+    full[:] = [4]  # two calls are the trial's
+    with pytest.raises(OutOfMemory, match=r"nothing saved: fits no more \(out of memory\); make room"):
+        run(dataset, tiny, recipe, tmp_path / "later", *values)
+    begun = way("later")
+    full[:] = [0]
+    with pytest.raises(OutOfMemory, match="nothing saved: fits no more"):
+        run(dataset, tiny, recipe, tmp_path / "later", *values, resume=True)
+    full.clear()
+    run(dataset, tiny, recipe, tmp_path / "later", *values, minutes=0, resume=True)
+    assert way("later") == begun
+    (tmp_path / "later" / "trial.json").write_text("")
+    with pytest.raises(UsageError, match=r"trial.json: does not say how the run was begun"):
+        run(dataset, tiny, recipe, tmp_path / "later", *values, resume=True)
 
 
 def test_a_folder_in_use_or_of_another_training_is_refused(dataset, tiny, recipe, tmp_path):

@@ -4,7 +4,7 @@ Shapes: B batch, F latent frames, C channels, h w latent cells, L text tokens, D
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ class Examples:
         count = ranks.share(tuning.batch)
         shape = rng.choice(own).moments.mean.shape
         own, prior = ([one for one in group if one.moments.mean.shape == shape] for group in (own, prior))
-        lengths = [(frames - 1) // 4 + 1 for frames in tuning.frames if (frames - 1) // 4 + 1 <= shape[0]]
+        lengths = self._lengths(shape)
         length = rng.choice(lengths) if lengths else shape[0]
         chosen, captions, preserved, anywhere = [], [], [], []
         for _ in range(count):
@@ -100,6 +100,22 @@ class Examples:
             torch.tensor(preserved, device=self.device),
         )
 
+    def largest(self) -> "Examples":
+        """Those alone that take the most memory of all that a step may draw."""
+
+        def longest(shape: torch.Size) -> int:
+            return max(self._lengths(shape), default=shape[0])
+
+        def latents(shape: torch.Size) -> int:
+            return longest(shape) * shape[1:].numel()
+
+        shape = max((one.moments.mean.shape for one in self._groups[0]), key=latents)
+        return replace(
+            self,
+            tuning=replace(self.tuning, frames=(4 * longest(shape) - 3,)),
+            shown=[one for one in self.shown if one.moments.mean.shape == shape],
+        )
+
     def held_out(self, shown: Sequence[Shown]) -> dict[str, list[Example]]:
         """The same clips, captions and noise at each held-out level, a clip an example: the means of the latents."""
         log_snrs = alphas(self.config.schedule).logit()
@@ -116,6 +132,10 @@ class Examples:
                 at = torch.tensor([timestep], device=self.device)
                 levels[name].append(Example(x0, noise, nothing, text, at, preserved))
         return levels
+
+    def _lengths(self, shape: torch.Size) -> list[int]:
+        """How many latent frames may be taken of a clip [F C h w]; none: all."""
+        return [n for frames in self.tuning.frames if (n := (frames - 1) // 4 + 1) <= shape[0]]
 
     @cached_property
     def _groups(self) -> tuple[list[Shown], list[Shown]]:

@@ -25,13 +25,13 @@ class Trial:
     savings: Savings
     peak: int  # bytes
     seconds: float  # a step
-    left: float  # seconds until the end
+    left: float  # seconds that the steps which are left would take
 
     def __str__(self) -> str:
         minutes = self.left / 60
         return (
             f"one step: {self.seconds:.2f} s, {self.peak / GIB:.2f} GiB at most ({self.savings}); "
-            f"all of it in about {minutes:.0f} minutes"
+            f"all steps so in about {minutes:.0f} minutes, and what is measured and shown between them"
         )
 
 

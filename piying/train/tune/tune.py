@@ -34,11 +34,13 @@ from piying.train.tune.previews import addressed, show
 from piying.train.tune.ready import NAME, Ready, Tuned, check_size, load, note, prepare
 from piying.train.tune.recompute import recomputed
 from piying.train.tune.savings import GIB, Savings
-from piying.train.tune.trial import attempt
+from piying.train.tune.trial import Trial, attempt
 from piying.train.tune.tuning import LOOKING_ON, Tuning
 from piying.weights import store
 from piying.weights.checkpoint import open_source
 from piying.weights.source import Source
+
+TRIAL = "trial.json"  # in the run: what the trial before it said, and which way it takes
 
 
 def tune(
@@ -97,27 +99,46 @@ def _train(ready: Ready, run: Run[Tuning], memory: int | None) -> Tuned | None:
         savings.estimate(config.transformer, tuning, tuple(shape), ready.dtype.itemsize, trained, way, count)
         for way in ways
     ]
-    first, kept = savings.choose(estimates, memory), run.out / "trial.json"
-    if kept.is_file() and any((run.out / NAME).glob("**/step-*")):  # the same way on, since another rounds otherwise
-        begun = Savings(**json.loads(kept.read_text("utf-8"))["savings"])
-        if begun not in ways:
-            raise UsageError(f"out={run.out}: was begun with {begun}, which is not possible here; go on where it began")
-        first = ways.index(begun)
-    for way in ways[first:]:
+    kept, begun = run.out / TRIAL, any((run.out / NAME).glob("**/step-*"))
+    if begun and kept.is_file():  # the same way on: another rounds otherwise, and knows other states
+        way = _way(kept)
+        if way not in ways:
+            raise UsageError(f"out={run.out}: was begun with {way}, which is not possible here; go on where it began")
+        ways = [way]
+    else:
+        ways = ways[savings.choose(estimates, memory) :]
+    for way in ways:
+        fitting: list[Trial] = []
         try:
-            return _attempt(ready, run, way, memory)
+            return _attempt(ready, run, way, memory, fitting.append)
         except (OutOfMemory, torch.OutOfMemoryError) as error:
+            said = str(error).splitlines()[0]
+            if begun or fitting:
+                raise OutOfMemory(f"{way}: fits no more ({said}); make room in memory, then --resume") from None
             if way == ways[-1]:
-                raise OutOfMemory(f"{error}; use shorter or smaller clips, or a smaller rank") from None
-            run.listen(note(f"{way}: does not fit ({str(error).splitlines()[0]})"))
+                raise OutOfMemory(f"{said}; use shorter or smaller clips, or a smaller rank") from None
+            run.listen(note(f"{way}: does not fit ({said})"))
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
     raise AssertionError("unreachable")
 
 
-def _attempt(ready: Ready, run: Run[Tuning], way: Savings, memory: int | None) -> Tuned | None:
-    """One way, from loading the transformer to the end. Raises OutOfMemory or torch's own where it does not fit."""
+def _way(path: Path) -> Savings:
+    """That of the trial before a run. Raises UsageError where it is not there."""
+    try:
+        return Savings(**json.loads(path.read_text("utf-8"))["savings"])
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path}: does not say how the run was begun; begin anew in another folder") from None
+
+
+def _attempt(
+    ready: Ready, run: Run[Tuning], way: Savings, memory: int | None, fits: Callable[[Trial], None]
+) -> Tuned | None:
+    """One way, from loading the transformer to the end; a trial that fits is told before the first step.
+
+    Raises OutOfMemory or torch's own where it does not fit.
+    """
     tuning, device = run.recipe, run.device
     home = torch.device("cpu") if way.stream or way.split else device
     transformer = load(ready.source, "transformer", Transformer, home, ready.dtype)
@@ -125,7 +146,7 @@ def _attempt(ready: Ready, run: Run[Tuning], way: Savings, memory: int | None) -
     begin = lay(transformer, way, device)
     with ExitStack() as stack:
         learned = perform(
-            _stage(ready, run, way, transformer, model, memory, lambda: stack.enter_context(begin())), run
+            _stage(ready, run, way, transformer, model, memory, lambda: stack.enter_context(begin()), fits), run
         )
     if learned is None:
         return None
@@ -140,6 +161,7 @@ def _stage(
     model: Fitted | Transformer,
     memory: int | None,
     begin: Callable[[], object],
+    fits: Callable[[Trial], None],
 ) -> Stage[Fitted | Transformer]:
     tuning, device = run.recipe, run.device
     together = way.split and tuning.preserve + tuning.prior > 0
@@ -153,14 +175,15 @@ def _stage(
 
     def before(state: State[Fitted | Transformer]) -> None:
         begin()
-        trial = attempt(state, ready.examples, loss, way, device, mixed=mixed)
+        trial = attempt(state, ready.examples.largest(), loss, way, device, mixed=mixed)
         run.listen(note(str(trial)))
-        if ranks.rank() == 0:
-            (run.out / "trial.json").write_text(json.dumps(asdict(trial), indent=1))
         if memory and device.type == "cuda":
             over = shards.total(torch.tensor(float(trial.peak > memory), device=device))  # of all ranks, or they part
             if over > 0:
                 raise OutOfMemory(f"takes {trial.peak / GIB:.2f} GiB of {memory / GIB:.2f}")
+        if ranks.rank() == 0:
+            datasets.write_whole(run.out / TRIAL, json.dumps(asdict(trial), indent=1))
+        fits(trial)
 
     def picture(learned: Fitted | Transformer, path: Path) -> None:
         show(Tuned(ready, transformer, learned), tuning, path)
