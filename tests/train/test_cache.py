@@ -116,8 +116,9 @@ def test_texts_are_encoded_once_by_what_the_tokenizer_makes_of_them(dataset, mod
         asked.append(True)
         return model.text
 
-    def states(mark):
-        return TextCache(dataset, mark, model.tokenizer, 8, encoder, str).states(["a boat", "", "a boat"], CPU)
+    def states(mark, precision="float32"):
+        made = TextCache(dataset, mark, precision, model.tokenizer, 8, encoder, str)
+        return made.states(["a boat", "", "a boat"], CPU)
 
     found = states("one")
     assert len(asked) == 2 and list(found) == ["a boat", ""]
@@ -127,6 +128,8 @@ def test_texts_are_encoded_once_by_what_the_tokenizer_makes_of_them(dataset, mod
     assert len(asked) == 2
     states("two")
     assert len(asked) == 4
+    states("two", "bfloat16")
+    assert len(asked) == 6
 
 
 def test_a_mark_is_that_of_the_stored_values(tiny_model_folder, tmp_path):

@@ -341,6 +341,20 @@ def test_clips_that_the_model_cannot_take_are_named_and_left_out(dataset, tiny, 
     assert "clip-1: left out, 32x40 pixels, this model takes multiples of 16 and 16" in heard
 
 
+def test_a_clip_whose_file_changed_since_it_was_made_is_named_and_left_out(dataset, tiny, recipe, tmp_path):
+    run(dataset, tiny, recipe, tmp_path / "before", minutes=0)
+    media = dataset / "media"
+    shutil.copy(media / "1.mp4", media / "0.mp4")
+    _, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    assert "clip-0: left out, media/0.mp4 changed since prep; run piying prep again" in heard
+    split = json.loads((tmp_path / "run" / "clips.json").read_text())
+    assert "clip-0" not in split["learned"] + split["held_out"]
+    for path in media.iterdir():
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(UsageError, match="no clip that tiny can take"):
+        run(dataset, tiny, recipe, tmp_path / "none")
+
+
 def test_clips_made_for_a_smaller_model_are_refused_before_a_run_begins(dataset, tiny, recipe, tmp_path):
     lines = (dataset / "clips.jsonl").read_text()
     (dataset / "clips.jsonl").write_text(lines.replace("[32, 48]", "[16, 32]"))

@@ -134,12 +134,13 @@ class TextCache:
         self,
         folder: Path,
         mark: str,
+        precision: str,
         tokenizer: Tokenizer,
         tokens: int,
         encoder: Callable[[], TextEncoder],
         tell: Callable[[str], None],
     ) -> None:
-        self._folder, self._mark = _made(folder / FOLDER), mark
+        self._folder, self._made_by = _made(folder / FOLDER), [mark, precision]
         self._tokenizer, self._tokens, self._encoder, self._tell = tokenizer, tokens, encoder, tell
 
     @torch.no_grad()
@@ -159,7 +160,7 @@ class TextCache:
 
     def _path(self, text: str) -> Path:
         numbers = self._tokenizer([text], self._tokens)[0].tolist()
-        return self._folder / f"text-{_digest([self._mark, numbers])}.safetensors"
+        return self._folder / f"text-{_digest([*self._made_by, numbers])}.safetensors"
 
 
 def mark_of(tensors: Mapping[str, safe.Stored]) -> str:

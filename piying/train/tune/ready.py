@@ -15,6 +15,7 @@ from piying.checks import memory_or
 from piying.config import ModelConfig
 from piying.data.dataset import Clip, Dataset, Member, write_whole
 from piying.errors import PiyingError, UsageError
+from piying.files import digest
 from piying.memory.stream import Stream
 from piying.models.text import Block, TextEncoder, Tokenizer
 from piying.models.transformer import Transformer
@@ -82,9 +83,8 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     encoder = cache(lambda: _text_encoder(source, device, dtype, memory))
     latents = LatentCache(dataset, mark_of(source.vae.tensors), str(dtype), config.fps, vae, memory, tell)
     tokenizer = Tokenizer.read(source.tokenizer)
-    text = TextCache(
-        dataset.folder, mark_of(source.text.tensors), tokenizer, config.transformer.text_tokens, encoder, tell
-    )
+    mark, length = mark_of(source.text.tensors), config.transformer.text_tokens
+    text = TextCache(dataset.folder, mark, str(dtype), tokenizer, length, encoder, tell)
     if ranks.rank() == 0:
         with memory_or(f"device={device}: a clip does not fit while its latents are made; use smaller clips"):
             latents.fill(clips, device)
@@ -104,7 +104,7 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
         }
         write_whole(run.out / "clips.json", json.dumps(says, indent=1, ensure_ascii=False))
     prompts = [*tuning.keep, *(substitute(prompt, dataset.aliases) for prompt in tuning.prompts)]
-    reader = Reader(config.name, tokenizer.encode, config.transformer.text_tokens, source.words)
+    reader = Reader(config.name, tokenizer.encode, length, source.words)
     _tell_of_captions([caption for one in shown for caption in one.captions], reader, tell)
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
     if ranks.rank() == 0:
@@ -112,7 +112,6 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     ranks.wait()
     states = text.states(["", *captions, *prompts], device)
     encoder.cache_clear()
-    length = config.transformer.text_tokens
     remembered = Remembered({tuple(tokenizer([line], length)[0].tolist()): one for line, one in states.items()})
     examples = Examples(tuning, config, learned, states, device, dtype)
     return Ready(source, name, dataset, examples, held_out[:MOST_HELD_OUT], remembered, tokenizer, dtype)
@@ -154,6 +153,8 @@ def _usable(dataset: Dataset, config: ModelConfig, listen: Listener) -> list[Cli
         elif math.prod(clip.size) < _FEWEST * math.prod(config.size):
             made = f"this model makes {config.size[0]}x{config.size[1]}"
             listen(note(f"{clip.id}: left out, {clip.size[0]}x{clip.size[1]} pixels, {made}"))
+        elif digest(dataset.path(clip)) != clip.sha256:
+            listen(note(f"{clip.id}: left out, {clip.media} changed since prep; run piying prep again"))
         else:
             clips.append(clip)
     if not clips:
