@@ -27,7 +27,17 @@ def advice(
     base: str,
     base_sha256: Callable[[], str | None],
 ) -> list[str]:
-    """Lines on one adapter: what was assumed, whether it was trained on another base, which word the prompt lacks."""
+    """Lines on one adapter in a video: those of `doubts`, and which word the prompt lacks."""
+    lines = doubts(source, adapter, base, base_sha256)
+    if not called(adapter, prompt):
+        line = f"{source}: listens to {' or '.join(adapter.triggers)}, which the prompt does not say"
+        left_out = weight is None and strength(weight, adapter, prompt) == 0
+        lines.append(f"{line}; so it is left out, where {source}:1 uses it all the same" if left_out else line)
+    return lines
+
+
+def doubts(source: str, adapter: Adapter, base: str, base_sha256: Callable[[], str | None]) -> list[str]:
+    """Lines on one adapter on a base: what was assumed, and whether it was trained on another."""
     lines = []
     if adapter.assumed:
         lines.append(f"{source}: {ASSUMED.format(adapter.assumed)}")
@@ -35,10 +45,6 @@ def advice(
         lines.append(f"{source}: trained for {adapter.base}, not for {base}; it fits, but may do something else")
     elif adapter.base_sha256 and base_sha256() not in (None, adapter.base_sha256):
         lines.append(f"{source}: trained on other weights of {base} than these; it may do something else")
-    if not called(adapter, prompt):
-        line = f"{source}: listens to {' or '.join(adapter.triggers)}, which the prompt does not say"
-        left_out = weight is None and strength(weight, adapter, prompt) == 0
-        lines.append(f"{line}; so it is left out, where {source}:1 uses it all the same" if left_out else line)
     return lines
 
 

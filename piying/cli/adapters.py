@@ -1,5 +1,6 @@
 """`piying adapters ...`: LoRA files, kept by name, described, merged and converted."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +105,8 @@ def merge(
     """Fold adapters into a copy of their base: a model of its own."""
     from piying import weights
     from piying.adapters import file, store
+    from piying.adapters.advice import doubts
+    from piying.adapters.attach import fingerprint
     from piying.adapters.merge import merge as fold
     from piying.request import AdapterUse
 
@@ -113,6 +116,10 @@ def merge(
         raise UsageError(f"out={out}: exists already; choose a new folder")
     terminal.say(f"loading {model}")
     checkpoint = weights.load(model)
+    sha256 = cache(lambda: fingerprint(checkpoint.transformer))
+    for use, (adapter, _) in zip(uses, pairs, strict=True):
+        for line in doubts(use.source, adapter, checkpoint.config.name, sha256):
+            terminal.say(line)
     fold(checkpoint.transformer, pairs)
     weights.save(checkpoint, out, checkpoint.transformer.proj_out.weight.dtype)
     if as_json:

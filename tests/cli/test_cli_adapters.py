@@ -140,6 +140,7 @@ def test_a_pickle_is_converted_on_request_alone(piying, lora, tmp_path):
 def test_merged_into_a_model_it_makes_the_same_video(piying, lora, boat, frames, tiny_model_folder):
     made = piying("adapters", "merge", f"{lora}:0.5", "--model", tiny_model_folder, "--out", "merged")
     assert made.code == 0 and "ink.safetensors:0.5" in made.out
+    assert "ink.safetensors: the file does not say its alpha; taken is alpha = rank, as diffusers does" in made.err
     boat("--adapter", f"{lora}:0.5", "--merge-adapters")
     piying("generate", "a red boat", "--model", "merged", "--seed", 1)
     boat()
