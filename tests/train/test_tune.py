@@ -366,6 +366,31 @@ def test_clips_made_for_a_smaller_model_are_refused_before_a_run_begins(dataset,
     assert "clip-0: left out, 16x32 pixels, this model makes 32x48" in heard
 
 
+def test_clips_without_a_caption_are_counted(dataset, tiny, recipe, tmp_path):
+    lines = (dataset / "clips.jsonl").read_text()
+    (dataset / "clips.jsonl").write_text(lines.replace('["a fog"]', "[]"))
+    _, heard, _ = run(dataset, tiny, recipe, tmp_path / "run", minutes=0)
+    assert "2 of 9 clips have no caption, so that the empty prompt learns their looks" in heard
+
+
+@pytest.mark.parametrize(
+    ("class_word", "value", "only"),
+    [
+        ("fog", "preserve=0.3", True),
+        ("fog", "preserve=0", False),
+        ("", "preserve=0.3", False),
+        ("", "keep=['a fog']", True),
+    ],
+)
+def test_an_adapter_claims_to_leave_the_base_alone_only_where_that_was_taught(
+    dataset, tiny, recipe, tmp_path, class_word, value, only
+):
+    """Who has no class word is held by the prompts of `keep` alone."""
+    write_cast(dataset, [Member(id="boat", token="boat", aliases=("艇",), class_word=class_word)])
+    run(dataset, tiny, recipe, tmp_path / "run", "steps=1", value)
+    assert file.read(tmp_path / "run" / "adapters" / "00000001.safetensors").only_named is only
+
+
 def test_captions_that_the_model_does_not_read_whole_are_counted(dataset, tiny, recipe, tmp_path):
     model = shutil.copytree(tiny, tmp_path / "tiny")
     facts = json.loads((model / "piying.json").read_text("utf-8"))

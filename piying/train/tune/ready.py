@@ -106,6 +106,8 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     prompts = [*tuning.keep, *(substitute(prompt, dataset.aliases) for prompt in tuning.prompts)]
     reader = Reader(config.name, tokenizer.encode, length, source.words)
     _tell_of_captions([caption for one in shown for caption in one.captions], reader, tell)
+    if silent := sum(not one.clip.captions for one in shown):
+        tell(f"{silent} of {len(shown)} clips have no caption, so that the empty prompt learns their looks")
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
     if ranks.rank() == 0:
         text.states(["", *captions, *prompts], device)
