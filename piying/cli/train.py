@@ -40,6 +40,8 @@ def train(
         raise UsageError("memory: is that of a GPU, and here is none; leave it out")
     if room == "auto":
         room = budget.card(chosen, 0)
+    if room is not None and room <= CONTEXT:
+        raise UsageError(f"memory={memory}: CUDA alone takes {budget.said(CONTEXT)} of it; allow more, e.g. 8GB")
     with ranks.together():
         tuned = tune(
             dataset,

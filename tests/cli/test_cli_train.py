@@ -56,6 +56,14 @@ def test_what_makes_no_sense_is_one_line(piying, dataset, tiny_model_folder, val
     assert done.code == 2 and words in done.err and len(done.err.splitlines()) == 1
 
 
+def test_memory_that_cuda_alone_takes_is_refused(piying, dataset, tiny_model_folder, monkeypatch):
+    monkeypatch.setattr("piying.device.choose", lambda device: "cuda")
+    done = piying("train", dataset, "--model", tiny_model_folder, "--memory", "400MB")
+    assert done.code == 2 and done.err.splitlines()[-1].endswith(
+        "memory=400MB: CUDA alone takes 500 MiB of it; allow more, e.g. 8GB"
+    )
+
+
 def test_a_folder_that_is_no_dataset_is_named(piying, tiny_model_folder, tmp_path):
     done = piying("train", tmp_path, "--model", tiny_model_folder)
     assert done.code == 2 and "clips.jsonl is missing" in done.err

@@ -238,6 +238,16 @@ def test_a_folder_in_use_is_refused_unless_the_same_training_goes_on_there(toy, 
         stages.train_nano(replace(toy, seed=1), out, device="cpu", resume=True)
 
 
+def test_the_recipe_appears_whole_or_not_at_all(toy, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(PiyingError, match=r"recipe.json: .*No space left on device"):
+        stages.train_nano(toy, tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_that_are_lost_are_not_saved(toy, tmp_path):
     fast = replace(
         toy, vae=replace(toy.vae, optimizer=replace(toy.vae.optimizer, rate=1e30, matrix_rate=1e30, warmup=1))

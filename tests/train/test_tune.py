@@ -330,6 +330,9 @@ def test_a_folder_in_use_or_of_another_training_is_refused(dataset, tiny, recipe
         run(dataset, tiny, recipe, tmp_path / "run", resume=True)
     with pytest.raises(UsageError, match="holds no training"):
         run(dataset, tiny, recipe, tmp_path / "new", resume=True)
+    (tmp_path / "run" / "recipe.json").write_text('{"vae": {}, "model": {}}')
+    with pytest.raises(UsageError, match="holds another kind of training; choose another folder"):
+        run(dataset, tiny, recipe, tmp_path / "run", resume=True)
 
 
 def test_clips_that_the_model_cannot_take_are_named_and_left_out(dataset, tiny, recipe, tmp_path):

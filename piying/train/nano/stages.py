@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 
 from piying.config import ModelConfig
+from piying.data.dataset import write_whole
 from piying.errors import UsageError
-from piying.files import replacing
 from piying.models import initial
 from piying.models.text import Tokenizer
 from piying.parallel import ranks
@@ -122,8 +122,7 @@ def _tokenizer(recipe: Recipe, out: Path) -> Tokenizer:
     """Trained once. Raises UsageError where the text encoder has too few rows for it."""
     path = out / "tokenizer.json"
     if not path.is_file():
-        with replacing(path) as partial:
-            partial.write_text(train_tokenizer(recipe.seed), "utf-8")
+        write_whole(path, train_tokenizer(recipe.seed))
     text = path.read_text("utf-8")
     pieces, rows = len(json.loads(text)["model"]["vocab"]), recipe.model.text.vocabulary
     if pieces > rows:
@@ -141,4 +140,4 @@ def _open(recipe: Recipe, out: Path, resume: bool) -> None:
         if mark.read_text() != text:
             raise UsageError(f"out={out}: was trained by another recipe; use that one or choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    mark.write_text(text)
+    write_whole(mark, text)

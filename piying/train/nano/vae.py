@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from piying.data.dataset import write_whole
 from piying.models.vae import VAE, to_frames, to_pixels
 from piying.parallel import ranks
 from piying.theatre.sheet import contact_sheet
@@ -55,7 +56,7 @@ def train_vae(run: Run[Recipe], vae: VAE) -> tuple[VAE, float] | None:
             return None
         value = measure_scale(trained.vae, held_out)
         if ranks.rank() == 0:
-            scale.write_text(json.dumps(value))
+            write_whole(scale, json.dumps(value))
         ranks.wait()
     return trained.vae, json.loads(scale.read_text())
 

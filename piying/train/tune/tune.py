@@ -300,6 +300,8 @@ def _open(out: Path, tuning: Tuning, source: Source, dataset: Dataset, resume: b
         before = json.loads(mark.read_text("utf-8"))
         now = json.loads(text)
         for part in says:
+            if part not in before:
+                raise UsageError(f"out={out}: holds another kind of training; choose another folder")
             free = dict.fromkeys(("folder", *LOOKING_ON))
             if before[part] | free != now[part] | free:
                 raise UsageError(f"out={out}: was trained with another {part}; use that one or choose another folder")
