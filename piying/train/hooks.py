@@ -95,7 +95,8 @@ def validate(
 
 
 def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], None], listen: Listener) -> Hook:
-    """Pictures of what the average weights can do. One that cannot be made is named, and the run goes on."""
+    """Pictures of what the average weights can do, told of where there is one. One that cannot be made is named, and
+    the run goes on."""
 
     def hook(state: State[Any], facts: Facts) -> None:
         if state.step % every == 0 or state.step == state.steps:
@@ -107,7 +108,8 @@ def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], No
                     picture(state.average, path)
             except (PiyingError, OSError) as error:
                 said = f"{path}: not made, {error}"
-            listen(Event(stage, state.step, state.steps, path=path, note=said))
+            if said or path.is_file():
+                listen(Event(stage, state.step, state.steps, path=path, note=said))
 
     return hook
 

@@ -18,7 +18,7 @@ MIXED = ("cuda",)
 
 
 class Descent(Protocol):
-    """An optimizer as the loop knows it. `forgiving`: a step without finite gradients changes nothing."""
+    """An optimizer as the loop knows it. `forgiving`: gradients that are not finite do not get into the weights."""
 
     forgiving: bool
 

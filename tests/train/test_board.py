@@ -22,7 +22,7 @@ def test_numbers_become_curves_and_what_was_undone_is_hidden(monkeypatch, tmp_pa
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
     board(tmp_path, 5, heard.append)(EVENT)
-    assert written == [(str(tmp_path), 5), ("train/held_out_v_at_+0", 0.5, 7)] and heard == [EVENT]
+    assert written == [(str(tmp_path), 6), ("train/held_out_v_at_+0", 0.5, 7)] and heard == [EVENT]
 
 
 def test_without_tensorboard_the_listener_stays_what_it_is(monkeypatch, tmp_path):

@@ -24,3 +24,11 @@ def test_weights_that_are_lost_take_the_place_of_no_good_ones(tmp_path):
     assert train(state, lambda step: step, loss, looking_on)
     assert [event.numbers["weights of step"] for event in told if "weights of step" in event.numbers] == [6.0]
     assert checkpoint.steps(tmp_path) == [18, 20] and (model.weight - start).abs().max() < 0.05
+
+
+def test_only_pictures_that_there_are_are_told_of(tmp_path):
+    recipe, told = OptimizerRecipe(ema=0.0), []
+    state = State(nn.Linear(2, 2), recipe, 4)
+    drawn = hooks.draw("t", tmp_path, 1, lambda model, path: path.touch() if state.step == 2 else None, told.append)
+    train(state, lambda step: step, lambda model, step: (model.weight.sum(), {}), [drawn])
+    assert [event.path.name for event in told] == ["t-00000002.png"]

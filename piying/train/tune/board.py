@@ -14,7 +14,7 @@ def board(folder: Path, step: int, listen: Listener) -> Listener:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return listen
-    writer = SummaryWriter(str(folder), purge_step=step)
+    writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def heard(event: Event) -> None:
         for name, value in event.numbers.items():
