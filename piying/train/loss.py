@@ -21,9 +21,14 @@ def draw_timesteps(
     """
     device = log_snrs.device
     wanted = torch.randn(count, generator=generator, device=device, dtype=log_snrs.dtype) * deviation + mean
-    nearest = torch.searchsorted(-(log_snrs[1:] + log_snrs[:-1]) / 2, -wanted)
     anywhere = torch.randint(len(log_snrs), (count,), generator=generator, device=device)
-    return torch.where(torch.rand(count, generator=generator, device=device) < uniform, anywhere, nearest)
+    spread = torch.rand(count, generator=generator, device=device) < uniform
+    return torch.where(spread, anywhere, nearest(log_snrs, wanted))
+
+
+def nearest(log_snrs: Tensor, wanted: Tensor) -> Tensor:
+    """The timestep of each level that is wanted, as `draw_timesteps` says."""
+    return torch.searchsorted(-(log_snrs[1:] + log_snrs[:-1]) / 2, -wanted)
 
 
 def level_weights(log_snrs: Tensor) -> Tensor:

@@ -25,10 +25,10 @@ from piying.train.nano.recipe import Recipe, largest, locate, total
 from piying.train.nano.text import LANGUAGES
 from piying.train.seeds import draw_at, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
+from piying.train.tune.levels import held_out_timesteps
 from piying.weights import Checkpoint
 
 NAME = "transformer"
-HELD_OUT = (-6.0, -4.0, -2.0, 0.0, 2.0)  # log-SNR at which the held-out loss is measured
 SHOWN = 6  # captions on a sheet
 
 
@@ -99,8 +99,6 @@ def hold_out(clips: Tensor, tokens: Tensor, config: ModelConfig, alpha: Tensor) 
     """The same clips [N f C h w], captions and noise at each held-out level and at the last timestep, all noise."""
     x0 = fill_patch(clips.float(), config.transformer.patch[0])
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0)
-    distance = (alpha[:-1, None].logit() - torch.tensor(HELD_OUT).to(alpha)).abs()
-    places = {f"v at {level:+g}": int(nearest) for level, nearest in zip(HELD_OUT, distance.argmin(0), strict=True)}
     tokens, nothing = tokens.to(x0.device), torch.zeros_like(x0)
     pieces = [slice(start, start + 8) for start in range(0, len(x0), 8)]
     return {
@@ -108,7 +106,7 @@ def hold_out(clips: Tensor, tokens: Tensor, config: ModelConfig, alpha: Tensor) 
             Batch(x0[i], noise[i], nothing[i], tokens[i], torch.full((len(x0[i]),), place, device=x0.device))
             for i in pieces
         ]
-        for name, place in {**places, "v at the end": len(alpha) - 1}.items()
+        for name, place in held_out_timesteps(alpha.logit()).items()
     }
 
 

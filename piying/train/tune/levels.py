@@ -1,8 +1,9 @@
-"""Which levels of noise a fine-tuning sees, spread evenly over its samples, and where the held-out loss is measured."""
+"""Which levels of noise a fine-tuning sees, spread evenly over its samples, and where any held-out loss is measured."""
 
 import torch
 from torch import Tensor
 
+from piying.train.loss import nearest
 from piying.train.seeds import draw_at
 
 HELD_OUT = (-6.0, -4.0, -2.0, 0.0, 2.0)  # log-SNR
@@ -31,12 +32,11 @@ def timesteps_at(places: list[float], log_snrs: Tensor, shape: tuple[float, floa
     if shape is None:
         return (at * len(log_snrs)).long()
     mean, deviation = shape
-    wanted = mean + deviation * torch.special.ndtri(at.clamp(1e-6, 1 - 1e-6))
-    return torch.searchsorted(-(log_snrs[1:] + log_snrs[:-1]) / 2, -wanted)
+    return nearest(log_snrs, mean + deviation * torch.special.ndtri(at.clamp(1e-6, 1 - 1e-6)))
 
 
 def held_out_timesteps(log_snrs: Tensor) -> dict[str, int]:
     """The timestep nearest to each held-out level, by its name in the log, and the last, all noise."""
-    distance = (log_snrs[:-1, None] - torch.tensor(HELD_OUT).to(log_snrs)).abs()
-    places = {f"v at {level:+g}": int(nearest) for level, nearest in zip(HELD_OUT, distance.argmin(0), strict=True)}
+    found = nearest(log_snrs, torch.tensor(HELD_OUT).to(log_snrs))
+    places = {f"v at {level:+g}": int(place) for level, place in zip(HELD_OUT, found, strict=True)}
     return {**places, "v at the end": len(log_snrs) - 1}
