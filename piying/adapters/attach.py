@@ -10,12 +10,12 @@ file.write(fitted.adapter(), Path("mine.safetensors"))
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from piying.adapters.adapter import Adapter, Layer
 from piying.adapters.lora import LoRA, row_norms
@@ -66,11 +66,11 @@ def create(
         raise UsageError(f"rank={rank}, alpha={alpha}: use numbers above zero, e.g. 128 and 64")
     modules = linears(transformer)
     for target in targets:
-        if not any(_ends(name, target) for name in modules):
+        if not any(ends(name, target) for name in modules):
             raise UsageError(f"target={target}: no layer ends so; use e.g. {', '.join(ATTENTION)}")
     dice, layers = torch.Generator().manual_seed(seed), {}
     for name, module in modules.items():
-        if any(_ends(name, target) for target in targets):
+        if any(ends(name, target) for target in targets):
             outputs, *inputs = module.weight.shape
             bound = math.prod(inputs) ** -0.5  # Kaiming with a = sqrt(5), as in the official code
             down = torch.empty(rank, *inputs).uniform_(-bound, bound, generator=dice)
@@ -147,15 +147,20 @@ def linears(transformer: Transformer) -> dict[str, Linear]:
 def fingerprint(transformer: Transformer) -> str:
     """A SHA-256 of names, shapes and 64 values of each parameter, rounded to bfloat16: the same for any file, shard and
     precision that the weights are kept in (but float16, where it underflows), another one after any training."""
+    return sampled(sorted(transformer.named_parameters()), torch.bfloat16)
+
+
+def sampled(tensors: Iterable[tuple[str, Tensor]], dtype: torch.dtype) -> str:
+    """A SHA-256 of the names, the shapes and 64 values of tensors, rounded to a type."""
     digest = hashlib.sha256()
-    for name, parameter in sorted(transformer.named_parameters()):
-        digest.update(json.dumps([name, list(parameter.shape)]).encode())
-        values = parameter.flatten()
+    for name, tensor in tensors:
+        digest.update(json.dumps([name, list(tensor.shape)]).encode())
+        values = tensor.flatten()
         places = torch.linspace(0, len(values) - 1, min(64, len(values)), dtype=torch.float64).long()
-        sample = values[places.to(values.device)].to("cpu", torch.bfloat16)
-        digest.update(sample.view(torch.int16).numpy().tobytes())
+        digest.update(values[places.to(values.device)].to("cpu", dtype).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _ends(name: str, target: str) -> bool:
+def ends(name: str, target: str) -> bool:
+    """Whether a module's name ends in a target, in whole words."""
     return name == target or name.endswith(f".{target}")
