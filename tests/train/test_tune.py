@@ -130,6 +130,13 @@ def test_a_run_killed_with_no_warning_ends_in_the_same_weights(dataset, tiny, re
     assert lines == sorted(lines)
 
 
+def test_what_an_adapter_trains_is_counted_before_it_is_made(dataset, tiny, recipe, tmp_path):
+    """`proj` names one layer, and not text_proj too."""
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", 'targets=["proj", "to_q"]', "steps=1")
+    made = sum(parameter.numel() for parameter in tuned.learned.parameters())
+    assert tune_module._trained(tuned.ready, read) == made
+
+
 def test_blocks_run_twice_lead_to_the_same_adapter(dataset, tiny, recipe, tmp_path, monkeypatch):
     from piying.train.tune.savings import Savings
 
@@ -413,6 +420,11 @@ def test_a_recipe_is_checked(recipe):
             tuning.read(recipe, [value], "tiny")
     with pytest.raises(UsageError, match="no base left"):
         tuning.read(recipe, ["kind=full"], "tiny")
+    with pytest.raises(UsageError, match=r"optimizer.matrix_rate: no fine-tuning has it"):
+        tuning.read(recipe, ["optimizer.matrix_rate=0.1"], "tiny")
+    with pytest.raises(UsageError, match=r"optimizer.clip: Adam in 8 bits"):
+        tuning.read(recipe, ["kind=full", "preserve=0.0", "optimizer.clip=0.1"], "tiny")
+    assert tuning.read(recipe, ["optimizer.clip=0.1"], "tiny").optimizer.clip == 0.1
     assert tuning.read(None, [], "cogvideox-2b").rank == 128
     assert tuning.read(None, [], "nano").weighting == "flow"
 

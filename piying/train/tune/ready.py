@@ -109,10 +109,10 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     if silent := sum(not one.clip.captions for one in shown):
         tell(f"{silent} of {len(shown)} clips have no caption, so that the empty prompt learns their looks")
     captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
-    if ranks.rank() == 0:
-        text.states(["", *captions, *prompts], device)
+    texts = ["", *captions, *prompts]
+    states = text.states(texts, device) if ranks.rank() == 0 else {}
     ranks.wait()
-    states = text.states(["", *captions, *prompts], device)
+    states = states or text.states(texts, device)
     encoder.cache_clear()
     remembered = Remembered({tuple(tokenizer([line], length)[0].tolist()): one for line, one in states.items()})
     examples = Examples(tuning, config, learned, states, device, dtype)

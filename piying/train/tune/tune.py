@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from piying.adapters.attach import Fitted, attach, create, fit
+from piying.adapters.attach import Fitted, attach, create, ends, fit
 from piying.data import dataset as datasets
 from piying.data.dataset import Dataset
 from piying.device import bfloat16_is_fast
@@ -279,8 +279,12 @@ def _trained(ready: Ready, tuning: Tuning) -> int:
     shapes = {name: stored.shape for name, stored in ready.source.transformer.tensors.items()}
     if tuning.kind == "full":
         return sum(torch.Size(shape).numel() for shape in shapes.values())
-    adapted = [shape for name, shape in shapes.items() if name.removesuffix(".weight").endswith(tuning.targets)]
-    return sum(tuning.rank * (shape[0] + torch.Size(shape[1:]).numel()) for shape in adapted if len(shape) > 1)
+    adapted = [
+        shape
+        for name, shape in shapes.items()
+        if any(ends(name, f"{target}.weight") for target in tuning.targets) and len(shape) > 1
+    ]
+    return sum(tuning.rank * (shape[0] + torch.Size(shape[1:]).numel()) for shape in adapted)
 
 
 def _open(out: Path, tuning: Tuning, source: Source, dataset: Dataset, resume: bool) -> None:

@@ -65,6 +65,10 @@ def read(path: Path | None, overrides: Sequence[str], model: str) -> Tuning:
         raise UsageError(f"preserve={tuning.preserve}, prior={tuning.prior}: both together must stay below 1")
     if tuning.kind == "full" and tuning.preserve + tuning.prior > 0:
         raise UsageError("kind=full: there is no base left to compare with; set preserve=0 and prior=0")
+    if tuning.optimizer.matrix_rate != _GENTLE.matrix_rate:
+        raise UsageError("optimizer.matrix_rate: no fine-tuning has it; set optimizer.rate")
+    if tuning.kind == "full" and tuning.optimizer.clip != _GENTLE.clip:
+        raise UsageError("optimizer.clip: Adam in 8 bits, which kind=full takes, knows no norm over all; leave it out")
     for frames in tuning.frames:
         if frames % 8 != 1 or frames < 1:
             raise UsageError(f"frames={frames}: use 8n+1, e.g. 9, 17, 49")
