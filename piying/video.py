@@ -221,16 +221,20 @@ def _pictures(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
 def opened(path: str | Path) -> av.container.InputContainer:
     """A file with at least one video stream."""
     try:
-        file = av.open(str(path))
+        file = av.open(str(path), metadata_errors="replace")  # titles come in any encoding
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, av.FFmpegError) as error:
         raise UsageError(f"{path}: not a video ({error.strerror})") from None
     streams = [stream for stream in file.streams.video if Disposition.attached_pic not in stream.disposition]
-    pixels = max((stream.width * stream.height for stream in streams), default=0)
-    most = Image.MAX_IMAGE_PIXELS or pixels
-    if not streams or pixels > most:
+    most, why = Image.MAX_IMAGE_PIXELS, ""
+    if not streams:
+        why = "holds no video"
+    elif any(stream.codec_context is None for stream in streams):
+        why = "no decoder for this video; save it as H.264"
+    elif most and max(stream.width * stream.height for stream in streams) > most:
+        why = f"too large, use frames of less than {most} pixels"
+    if why:
         file.close()
-        why = f"too large, use frames of less than {most} pixels" if streams else "holds no video"
         raise UsageError(f"{path}: {why}")
     return file

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import av
+
 from piying.config import ModelConfig
 from piying.data import cutting, dataset, decisions, describe, lists, record, review
 from piying.data.dataset import MEDIA, Clip, Member
@@ -181,7 +183,8 @@ def _cut(source: Source, stamp: tuple[int, int], prefix: str, recipe: cutting.Re
     """What is cut from a file; a record without clips where it cannot be read."""
     try:
         return cutting.cut(source, stamp, prefix, recipe, folder)
-    except Unreadable as error:
+    except (Unreadable, av.FFmpegError, ValueError, AttributeError) as error:  # PyAV meets odd files with any of these
+        why = str(error) if isinstance(error, Unreadable) else f"{source.path}: cannot be read ({error})"
         return Record(
             source=str(source.path.resolve()),
             episode=source.episode,
@@ -189,7 +192,7 @@ def _cut(source: Source, stamp: tuple[int, int], prefix: str, recipe: cutting.Re
             recipe=recipe.facts(),
             prefix=prefix,
             captions=source.captions,
-            faults=(str(error),),
+            faults=(why,),
             cuts=(),
         )
 

@@ -130,7 +130,7 @@ def _tables(footage: Path, found: Survey) -> list[Mapping[str, Any]] | None:
     """The first table that has a column of files and one of captions."""
     for path in sorted(footage.glob("*.csv")):
         text = _read(path, found)
-        lines = list(csv.reader(io.StringIO(text), delimiter=delimiter(text)))
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text)))
         names = [name.strip().lower() for name in lines[0]] if lines else []
         if not (set(names) & set(_FILE) and set(names) & set(_TEXT)):
             found.notes.append(f"{path}: left out, it has no columns such as file_name and caption")

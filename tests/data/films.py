@@ -22,11 +22,22 @@ def shot(number, frames, size=(48, 64), step=1):
 
 
 def film(
-    path: Path, frames, fps=16, *, times=None, codec="libx264", pix_fmt="yuv420p", tags=None, options=None, rotate=0
+    path: Path,
+    frames,
+    fps=16,
+    *,
+    times=None,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    tags=None,
+    options=None,
+    rotate=0,
+    title="",
 ):
     """A video file of frames, uint8 [F H W 3] or a list of arrays. `times`, in milliseconds, make its rate vary; `tags`
     are the numbers of matrix, primaries and transfer."""
     with av.open(str(path), "w", options=options or {}) as file:
+        file.metadata["title"] = title
         stream = file.add_stream(codec, rate=fps)
         stream.height, stream.width, stream.pix_fmt = frames[0].shape[0], frames[0].shape[1], pix_fmt
         if codec in ("libx264", "libx265"):

@@ -30,6 +30,21 @@ def test_containers_of_all_kinds_are_read(tmp_path, name, codec):
     assert np.allclose(times, np.arange(8) / 16, atol=2e-3) and faults == []
 
 
+@pytest.mark.parametrize("title", ["大娃骑马".encode("gbk"), "Mädchen".encode("latin-1")], ids=["gbk", "latin-1"])
+def test_a_title_in_any_encoding_is_no_matter(tmp_path, title):
+    path = film(tmp_path / "a.avi", shot(1, 8), codec="mpeg4", title="Q" * len(title))
+    path.write_bytes(path.read_bytes().replace(b"Q" * len(title), title))
+    assert len(seen(path)[0]) == 8
+
+
+@pytest.mark.parametrize(("name", "codec", "mark"), [("a.mov", "libx264", b"avc1"), ("a.avi", "mpeg4", b"FMP4")])
+def test_a_codec_that_nobody_knows_is_told(tmp_path, name, codec, mark):
+    path = film(tmp_path / name, shot(1, 8), codec=codec)
+    path.write_bytes(path.read_bytes().replace(mark, b"zzzz"))
+    with pytest.raises(Unreadable, match=rf"{name}: no decoder for this video; save it as H\.264"):
+        seen(path)
+
+
 def test_times_are_those_of_the_file_where_its_rate_varies(tmp_path):
     stamps = [0, 40, 200, 240, 700]
     assert np.allclose(seen(film(tmp_path / "a.mkv", shot(1, 5), times=stamps))[1], np.array(stamps) / 1000)

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from chat_server import completion
@@ -15,7 +16,7 @@ from test_footage import sound
 
 from piying.config import NANO
 from piying.data import cutting, dataset, sources
-from piying.data.footage import scaled
+from piying.data.footage import Footage, scaled
 from piying.data.prep import prep
 from piying.errors import PiyingError, UsageError
 from piying.prompts.endpoint import endpoint
@@ -309,6 +310,22 @@ def test_broken_files_are_skipped_and_the_rest_goes_on(footage, tmp_path):
     }
     assert any("cut.mkv: " in line and "cut off: " in line for line in run.told)
     assert "ep1-0002" in run.kept
+
+
+@pytest.mark.parametrize("error", [ValueError("odd"), AttributeError("odd"), av.FFmpegError(1, "odd")], ids=repr)
+def test_a_file_that_breaks_its_reader_is_skipped_and_the_rest_goes_on(footage, tmp_path, monkeypatch, error):
+    pictures = Footage.pictures
+
+    def odd(self):
+        yield from pictures(self)
+        if self.path.name == "ep1.mkv":
+            raise error
+
+    monkeypatch.setattr(Footage, "pictures", odd)
+    run = Run(footage, tmp_path / "ds")
+    assert run.kept == ["ep2-0001", "ep2-0002"]
+    (line,) = run.outcome.broken
+    assert line.startswith(f"{footage}/ep1.mkv: cannot be read (") and "odd" in line
 
 
 def test_letterbox_portrait_and_still_pictures(tmp_path):

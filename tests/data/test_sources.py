@@ -103,6 +103,11 @@ def test_a_table_of_any_spreadsheet_counts(footage, mark, encoding):
     assert notes[0].startswith(f"{footage}/other.csv: left out, it has no columns")
 
 
+def test_a_table_with_the_line_ends_of_old_macs_counts(footage):
+    (footage / "shots.csv").write_bytes(b"video,caption\rone.mp4,DaWa runs\r")
+    assert found(footage)[0] == {"one": ["DaWa runs"]}
+
+
 def test_a_time_in_a_table_that_is_none_is_named(footage):
     (footage / "shots.csv").write_text("video,caption,start,end\none.mp4,a,soon,later\n")
     with pytest.raises(UsageError, match=r"shots\.csv, row 2: start and end are seconds"):
