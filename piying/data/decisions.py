@@ -91,8 +91,6 @@ def overrule(folder: Path, records: Sequence[Record], found: Mapping[str, Decisi
         for cut in record.cuts:
             decision = found[cut.id]
             changed = changes.get((record.source, cut.start, cut.end), {})
-            if not record.sha256:  # cut by a version that knew clips by their ids alone
-                changed = changed or changes.get(cut.id, {})
             keep, captions = changed.get("keep", decision.keep), changed.get("captions", decision.captions)
             by_hand = (keep, captions) != (decision.keep, decision.captions)
             settled[cut.id] = Decision(keep, captions, decision.reasons, by_hand)
@@ -143,7 +141,7 @@ def write(
 
 
 def _changes(folder: Path) -> dict[Any, dict[str, Any]]:
-    """What a person changed in the table, by the clip's place (source, start, end), or its id where none was kept."""
+    """What a person changed in the table, by the clip's place (source, start, end)."""
     edited, last = _edited(folder / TABLE), _last(folder)
     changes: dict[Any, dict[str, Any]] = {}
     for name, before in last.items():
@@ -151,7 +149,7 @@ def _changes(folder: Path) -> dict[Any, dict[str, Any]]:
             now = {"keep": edited[name][0], "captions": edited[name][1]}
             was = {"keep": before["keep"], "captions": tuple(before["captions"])}
             if changed := {key: value for key, value in now.items() if value != was[key]}:
-                changes[tuple(before["place"]) if "place" in before else name] = changed
+                changes[tuple(before["place"])] = changed
     return changes
 
 

@@ -6,7 +6,9 @@ dataset, run by run.
 """
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +29,7 @@ from piying.prompts.enhance import Ask
 from piying.prompts.reader import Reader
 
 SETTINGS = f"{WORK}/settings.json"
+_ASIDE = f"{WORK}/new"  # the clips of a file, until all of them are there
 _ATTEMPTS = 3  # failures of the captioner in a row, then it is left alone
 
 Tell = Callable[[str], None]
@@ -70,7 +73,7 @@ def prep(
         tell(note)
     known = {entry.source: entry for entry in record.read_all(folder)}
     taken = {entry.prefix for entry in known.values()}
-    discarded = 0
+    notes, broken, discarded = [*found.notes], list[str](), False
     for number, source in enumerate(found.sources, 1):
         before, stamp = known.get(str(source.path.resolve())), _stamp(source.path)
         if before and (stamp is None or (before.recipe == recipe.facts() and _same(source.path, stamp, before))):
@@ -79,16 +82,24 @@ def prep(
                 record.write(folder, now)
         else:
             prefix = before.prefix if before else _prefix(source.episode, taken)
-            taken.add(prefix)
-            if before:
-                if not discarded and (aside := decisions.aside(folder)):
-                    tell(f"{aside}: the table as it was; what you wrote in it holds for clips that are cut alike")
-                discarded += 1
-                _discard(folder, before)
-            made = _cut(source, stamp or (0, 0), prefix, recipe, folder)
-            record.write(folder, made)
-            tell(f"{source.path}: " + "; ".join([f"{len(made.cuts)} clips" if made.cuts else "skipped", *made.faults]))
+            try:
+                made = _cut(source, stamp or (0, 0), prefix, recipe, folder)
+            except Unreadable as error:
+                told, line = (notes, f"{error}; its clips stay as they were") if before else (broken, str(error))
+                told.append(line)
+                tell(line)
+            else:
+                taken.add(prefix)
+                if before:
+                    if not discarded and (aside := decisions.aside(folder)):
+                        tell(f"{aside}: the table as it was; what you wrote in it holds for clips that are cut alike")
+                    discarded = True
+                    _discard(folder, before)
+                _place(folder)
+                record.write(folder, made)
+                tell("; ".join([f"{source.path}: {len(made.cuts)} clips", *made.faults]))
         advance(number)
+    shutil.rmtree(folder / _ASIDE, ignore_errors=True)
     here = {str(source.path.resolve()) for source in found.sources}
     others = [
         f"{entry.source} is not in this footage; its clips are still as they were cut for another model or length"
@@ -97,7 +108,7 @@ def prep(
     ]
     for note in others:
         tell(note)
-    return assemble(folder, reader=reader, captioner=captioner, tell=tell, notes=[*found.notes, *others])
+    return assemble(folder, reader=reader, captioner=captioner, tell=tell, notes=[*notes, *others], broken=broken)
 
 
 def assemble(
@@ -107,13 +118,12 @@ def assemble(
     captioner: Callable[[], Ask] | None = None,
     tell: Tell,
     notes: Sequence[str] = (),
+    broken: Sequence[str] = (),
 ) -> Outcome:
     """Judges, captions and lists what was cut. Nothing is decoded for it but clips that are to be described."""
     records, cast = record.read_all(folder), dataset.read_cast(folder)
     gone = [
-        f"{entry.source} is no longer there; its clips stay"
-        for entry in records
-        if entry.cuts and not Path(entry.source).exists()
+        f"{entry.source} is no longer there; its clips stay" for entry in records if not Path(entry.source).exists()
     ]
     cuts = [cut for entry in records for cut in entry.cuts]
     captions = _captions(folder, records)
@@ -143,8 +153,7 @@ def assemble(
     ]
     lists.write(folder, clips, cast)
     decisions.write(folder, records, found, settled, advice)
-    broken = [entry.faults[0] for entry in records if not entry.cuts]
-    page = review.write(folder, records, settled, advice, [*notes, *gone])
+    page = review.write(folder, records, settled, advice, [*broken, *notes, *gone])
     return Outcome(tuple(clips), settled, advice, tuple(broken), (*notes, *gone), page)
 
 
@@ -180,21 +189,20 @@ def _make(folder: Path) -> None:
 
 
 def _cut(source: Source, stamp: tuple[int, int], prefix: str, recipe: cutting.Recipe, folder: Path) -> Record:
-    """What is cut from a file; a record without clips where it cannot be read."""
+    """What is cut from a file, laid aside. Raises Unreadable; PiyingError where the disk refuses."""
+    shutil.rmtree(folder / _ASIDE, ignore_errors=True)  # of a file that failed or a run that was killed
+    for name in (MEDIA, cutting.THUMBNAILS):
+        (folder / _ASIDE / name).mkdir(parents=True)
     try:
-        return cutting.cut(source, stamp, prefix, recipe, folder)
-    except (Unreadable, av.FFmpegError, ValueError, AttributeError) as error:  # PyAV meets odd files with any of these
-        why = str(error) if isinstance(error, Unreadable) else f"{source.path}: cannot be read ({error})"
-        return Record(
-            source=str(source.path.resolve()),
-            episode=source.episode,
-            stamp=stamp,
-            recipe=recipe.facts(),
-            prefix=prefix,
-            captions=source.captions,
-            faults=(why,),
-            cuts=(),
-        )
+        return cutting.cut(source, stamp, prefix, recipe, folder / _ASIDE)
+    except (av.FFmpegError, ValueError, AttributeError) as error:  # PyAV meets odd files with any of these
+        raise Unreadable(f"{source.path}: cannot be read ({error})") from error
+
+
+def _place(folder: Path) -> None:
+    """What was laid aside comes into the folder."""
+    for path in (folder / _ASIDE).glob("*/*"):
+        os.replace(path, folder / path.relative_to(folder / _ASIDE))
 
 
 def _discard(folder: Path, before: Record) -> None:

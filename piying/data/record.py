@@ -50,8 +50,8 @@ class Record:
     prefix: str  # of the ids of its clips
     captions: tuple[Caption, ...]
     faults: tuple[str, ...]
-    cuts: tuple[Cut, ...]  # none where the file cannot be read
-    sha256: str = ""  # of the file; empty where it cannot be read, or was cut by a version that did not keep it
+    cuts: tuple[Cut, ...]
+    sha256: str  # of the file
 
 
 def hexadecimal(looks: Sequence[np.ndarray]) -> tuple[str, ...]:

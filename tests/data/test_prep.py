@@ -16,6 +16,7 @@ from test_footage import sound
 
 from piying.config import NANO
 from piying.data import cutting, dataset, sources
+from piying.data import footage as data_footage
 from piying.data.footage import Footage, scaled
 from piying.data.prep import prep
 from piying.errors import PiyingError, UsageError
@@ -202,22 +203,6 @@ def test_what_was_written_holds_for_clips_that_are_cut_alike(footage, tmp_path):
     assert any(line.startswith(f"{out}/clips-2.csv: the table as it was") for line in run.told)
 
 
-def test_what_was_written_holds_in_a_dataset_of_an_earlier_version(footage, tmp_path):
-    """Its records tell no content and its decisions no place."""
-    Run(footage, out := tmp_path / "ds")
-    edit(out, {"ep1-0002": {"caption": "a red boat"}})
-    for path in (out / ".prep").glob("*.source.json"):
-        old = {name: value for name, value in json.loads(path.read_text("utf-8")).items() if name != "sha256"}
-        path.write_text(json.dumps(old), "utf-8")
-    decided = json.loads((out / ".prep" / "decisions.json").read_text("utf-8"))
-    for entry in decided.values():
-        del entry["place"]
-    (out / ".prep" / "decisions.json").write_text(json.dumps(decided), "utf-8")
-    (out / ".prep" / "settings.json").write_text('{"model": "nano"}')
-    for _ in range(2):
-        assert Run(footage, out).outcome.clips[1].captions == ("a red boat",)
-
-
 def test_captions_in_any_script_hold(footage, tmp_path):
     (footage / "ep1.txt").write_text("다와가 초원 위를 달린다. 카메라가 왼쪽으로 움직인다.", "utf-8")
     (footage / "ep2.en.txt").write_text("鏡頭向左移動，樹葉隨風飄動", "utf-8-sig")
@@ -310,6 +295,56 @@ def test_broken_files_are_skipped_and_the_rest_goes_on(footage, tmp_path):
     }
     assert any("cut.mkv: " in line and "cut off: " in line for line in run.told)
     assert "ep1-0002" in run.kept
+
+
+def test_clips_stay_until_the_new_version_of_their_file_can_be_read(footage, tmp_path, monkeypatch):
+    first = Run(footage, out := tmp_path / "ds")
+    whole, pictures = (footage / "ep2.mkv").read_bytes(), Footage.pictures
+    (footage / "ep2.mkv").write_bytes(b"half an export")
+    run = Run(footage, out)
+    assert run.outcome.clips == first.outcome.clips and run.outcome.broken == ()
+    assert run.outcome.notes[-1] == (
+        f"{footage}/ep2.mkv: not a video (Invalid data found when processing input); its clips stay as they were"
+    )
+
+    passes = []
+
+    def failing(self):  # in the second pass, when the first clips are written
+        passes.append(self)
+        for number, picture in enumerate(pictures(self)):
+            if len(passes) == 2 and number == 60:
+                raise ValueError("odd")
+            yield picture
+
+    before = {path.name: path.read_bytes() for path in out.glob("*/ep2*") if path.is_file()}
+    film(footage / "ep2.mkv", np.concatenate([shot(6, 34), shot(7, 34)]))
+    monkeypatch.setattr(Footage, "pictures", failing)
+    assert Run(footage, out).outcome.clips == first.outcome.clips
+    assert {path.name: path.read_bytes() for path in out.glob("*/ep2*") if path.is_file()} == before
+    assert not (out / ".prep" / "new").exists()
+    assert Run(footage, out).kept[-2:] == ["ep2-0001", "ep2-0002"]
+    (footage / "ep2.mkv").write_bytes(whole)
+    assert Run(footage, out).outcome == first.outcome
+
+
+def test_a_file_that_could_not_be_read_is_tried_again_and_forgotten_with_it(footage, tmp_path, monkeypatch):
+    (footage / "x.mkv").write_bytes(b"nothing")
+    opens = data_footage.opened
+
+    def refusing(path):
+        if path.name == "ep2.mkv":
+            raise UsageError(f"{path}: not a video (Permission denied)")
+        return opens(path)
+
+    monkeypatch.setattr(data_footage, "opened", refusing)
+    first = Run(footage, out := tmp_path / "ds")
+    assert len(first.outcome.broken) == 2
+    monkeypatch.setattr(data_footage, "opened", opens)
+    run = Run(footage, out)
+    (line,) = run.outcome.broken
+    assert run.kept[-1] == "ep2-0002" and line.startswith(f"{footage}/x.mkv: not a video")
+    (footage / "x.mkv").unlink()
+    assert Run(footage, out).outcome.broken == ()
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), AttributeError("odd"), av.FFmpegError(1, "odd")], ids=repr)
