@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from piying.data.sources import delimiter
 from piying.errors import UsageError
 
 TABLE = "clips.csv"
-_LAST = f"{WORK}/decisions.json"  # what was found by itself when the table was written: what differs was edited
+_WRITTEN = f"{WORK}/{TABLE}"  # the table as it was written: what differs from it was edited
+_EDITS = f"{WORK}/edits.json"
 _COLUMNS = ("id", "keep", "reasons", "caption", "advice", "source", "start", "end", "frames", "size")
 _YES, _NO = ("yes", "y", "1", "true", "x", "是"), ("no", "n", "0", "false", "", "否")
 
@@ -28,6 +29,8 @@ WRITTEN = 0.3  # of the pictures
 BLURRED = 0.2  # of the usual sharpness of the footage
 ENLARGED = 2.5  # times
 CROPPED = 0.2  # of the picture
+
+Edits = dict[str, dict[str, Any]]  # `keep`, `captions` or both, by the place of a clip
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,30 @@ class Decision:
     by_hand: bool = False
 
 
-def judge(records: Sequence[Record], captions: Mapping[str, Sequence[str]]) -> dict[str, Decision]:
-    """What the scores say of every clip. `captions` are those that were found for each id."""
-    cuts = [cut for record in records for cut in record.cuts]
-    seen = [
-        Seen(cut.id, f"{record.prefix} {cut.shot}", cut.bits())
-        for record in records
-        for cut in record.cuts
-        if cut.scores.contrast >= BLANK
-    ]
-    again = repeats(seen)
-    sharp = [cut.scores.sharpness for cut in cuts if cut.scores.contrast >= BLANK]
+def judge(
+    records: Sequence[Record], captions: Mapping[str, Sequence[str]], edits: Edits, gone: Collection[str]
+) -> dict[str, Decision]:
+    """What the scores say of every clip, and people before them. `captions` are those that were found for each id,
+    `gone` the files that are nowhere. A clip is a repeat only of one that is kept."""
+    cuts = [(record, cut) for record in records for cut in record.cuts]
+    sharp = [cut.scores.sharpness for _, cut in cuts if cut.scores.contrast >= BLANK]
     usual = float(np.median(sharp)) if sharp else 0.0
+    reasons = {cut.id: _reasons(cut, usual) for _, cut in cuts}
+    edited = {cut.id: edits.get(_place(cut.id, cut.start, cut.end), {}) for _, cut in cuts}
+    for record, cut in cuts:
+        if cut.file in gone:
+            why = f"gone: its file was deleted; to have it again, delete {WORK}/{record.prefix}.source.json"
+            reasons[cut.id], edited[cut.id] = [why], {**edited[cut.id], "keep": False}
+    kept = [(record, cut) for record, cut in cuts if edited[cut.id].get("keep", not reasons[cut.id])]
+    again = repeats([Seen(cut.id, f"{record.prefix} {cut.shot}", cut.bits()) for record, cut in kept])
+    for name, first in again.items():
+        reasons[name].append(f"repeat: shows again what {first} shows")
     decisions = {}
-    for cut in cuts:
-        reasons = _reasons(cut, usual)
-        if cut.id in again:
-            reasons.append(f"repeat: shows again what {again[cut.id]} shows")
-        decisions[cut.id] = Decision(not reasons, tuple(captions[cut.id]), tuple(reasons))
+    for name, edit in edited.items():
+        found: dict[str, Any] = {"keep": not reasons[name], "captions": list(captions[name])}
+        settled = found | edit
+        by_hand = settled != found
+        decisions[name] = Decision(settled["keep"], tuple(settled["captions"]), tuple(reasons[name]), by_hand)
     return decisions
 
 
@@ -79,27 +88,26 @@ def _reasons(cut: Cut, usual: float) -> list[str]:
     return found
 
 
-def overrule(folder: Path, records: Sequence[Record], found: Mapping[str, Decision]) -> dict[str, Decision]:
-    """The decisions with what a person changed in the table since it was written.
+def edits(folder: Path) -> Edits:
+    """What people changed in the table since it was written, and whatever they changed before; it is kept for good.
 
     A clip is known again by its place in its source, for an id may be another clip once a file was cut anew. Raises
     UsageError where the table is broken.
     """
-    changes = _changes(folder)
-    settled = {}
-    for record in records:
-        for cut in record.cuts:
-            decision = found[cut.id]
-            changed = changes.get((record.source, cut.start, cut.end), {})
-            keep, captions = changed.get("keep", decision.keep), changed.get("captions", decision.captions)
-            by_hand = (keep, captions) != (decision.keep, decision.captions)
-            settled[cut.id] = Decision(keep, captions, decision.reasons, by_hand)
-    return settled
+    path = folder / _EDITS
+    found: Edits = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    written = _rows(folder / _WRITTEN)
+    for name, now in _rows(folder / TABLE).items():
+        before = written.get(name, now)
+        if changed := {key: now[key] for key in ("keep", "captions") if now[key] != before[key]}:
+            found[before["place"]] = found.get(before["place"], {}) | changed
+    write_whole(path, json.dumps(found, ensure_ascii=False))
+    return found
 
 
-def aside(folder: Path) -> Path | None:
-    """A copy of the table where a person changed anything in it, else None. Raises as `overrule` and `write_whole`."""
-    if not _changes(folder):
+def aside(folder: Path, edits: Edits, before: Record) -> Path | None:
+    """A copy of the table where a person changed clips of this file, else None. Raises as `write_whole`."""
+    if not any(_place(cut.id, cut.start, cut.end) in edits for cut in before.cuts):
         return None
     number = 1
     while (path := folder / f"clips-{number}.csv").exists():
@@ -111,66 +119,48 @@ def aside(folder: Path) -> Path | None:
 def write(
     folder: Path,
     records: Sequence[Record],
-    found: Mapping[str, Decision],
-    settled: Mapping[str, Decision],
+    decisions: Mapping[str, Decision],
     advice: Mapping[str, Sequence[str]],
 ) -> None:
-    """The table, with a mark at its head that tells spreadsheets that it is UTF-8, and what was found by itself."""
-    text = io.StringIO()
+    """The table, with a mark at its head that tells spreadsheets that it is UTF-8."""
+    text = io.StringIO("\ufeff")
+    text.seek(0, io.SEEK_END)
     table = csv.writer(text)
     measured = ("sharpness", "motion", "text")
     table.writerow([*_COLUMNS, *measured])
     for record in records:
         for cut in record.cuts:
-            decision = settled[cut.id]
+            decision = decisions[cut.id]
             keep, size = "yes" if decision.keep else "no", f"{cut.size[0]}x{cut.size[1]}"
             told = "\n".join(decision.reasons), "\n".join(decision.captions), "\n".join(advice[cut.id])
             scores = [getattr(cut.scores, name) for name in measured]
             table.writerow([cut.id, keep, *told, record.source, cut.start, cut.end, cut.frames, size, *scores])
-    last = {
-        cut.id: {
-            "keep": found[cut.id].keep,
-            "captions": found[cut.id].captions,
-            "place": [record.source, cut.start, cut.end],
-        }
-        for record in records
-        for cut in record.cuts
-    }
-    write_whole(folder / TABLE, "\ufeff" + text.getvalue())
-    write_whole(folder / _LAST, json.dumps(last, ensure_ascii=False))
+    for name in (_WRITTEN, TABLE):
+        write_whole(folder / name, text.getvalue())
 
 
-def _changes(folder: Path) -> dict[Any, dict[str, Any]]:
-    """What a person changed in the table, by the clip's place (source, start, end)."""
-    edited, last = _edited(folder / TABLE), _last(folder)
-    changes: dict[Any, dict[str, Any]] = {}
-    for name, before in last.items():
-        if name in edited:
-            now = {"keep": edited[name][0], "captions": edited[name][1]}
-            was = {"keep": before["keep"], "captions": tuple(before["captions"])}
-            if changed := {key: value for key, value in now.items() if value != was[key]}:
-                changes[tuple(before["place"])] = changed
-    return changes
-
-
-def _edited(path: Path) -> dict[str, tuple[bool, tuple[str, ...]]]:
-    """Whether each clip of the table is to be kept, and its captions, a line each."""
+def _rows(path: Path) -> dict[str, dict[str, Any]]:
+    """The place of each clip of a table, whether to `keep` it, and its `captions`, a line each."""
     if not path.is_file():
         return {}
     text, _ = sidecars.read_text(path)
     rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter(text))
     if missing := [name for name in ("id", "keep", "caption") if name not in (rows.fieldnames or ())]:
         raise UsageError(f"{path}: lacks the column {missing[0]}; delete the file to have it written anew")
-    edited = {}
+    found = {}
     for row in rows:
         said = (row["keep"] or "").strip().lower()
         if said not in (*_YES, *_NO):
             raise UsageError(f"{path}: keep={row['keep']} of {row['id']}: write yes or no")
         lines = (" ".join(line.split()) for line in (row["caption"] or "").splitlines())
-        edited[row["id"]] = said in _YES, tuple(line for line in lines if line)
-    return edited
+        found[row["id"]] = {
+            "place": _place(row["id"], row.get("start"), row.get("end")),
+            "keep": said in _YES,
+            "captions": [line for line in lines if line],
+        }
+    return found
 
 
-def _last(folder: Path) -> dict[str, Any]:
-    path = folder / _LAST
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+def _place(name: str, start: object, end: object) -> str:
+    """Where a clip is from: the file, by what its ids begin with, and the seconds."""
+    return f"{name.rpartition('-')[0]} {start} {end}"

@@ -40,20 +40,16 @@ def write(folder: Path, clips: Sequence[Clip], cast: Sequence[Member]) -> None:
         dataset.write_whole(folder / MEDIA / name, text + "\n")
 
 
-def arrange(folder: Path, kept: Mapping[str, bool]) -> list[str]:
-    """Moves each file to the media or to what was dropped. Returns those that are nowhere."""
-    gone = []
+def arrange(folder: Path, kept: Mapping[str, bool]) -> None:
+    """Moves each file to the media or to what was dropped."""
     for name, keep in kept.items():
         media, dropped = folder / MEDIA / name, folder / DROPPED / name
         here, there = (media, dropped) if keep else (dropped, media)
         try:
             if there.is_file():
                 os.replace(there, here)
-            elif not here.is_file():
-                gone.append(name)
         except OSError as error:
             raise PiyingError(f"{there}: cannot be moved ({error.strerror})") from None
-    return gone
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -73,7 +73,8 @@ def prep(
         tell(note)
     known = {entry.source: entry for entry in record.read_all(folder)}
     taken = {entry.prefix for entry in known.values()}
-    notes, broken, discarded = [*found.notes], list[str](), False
+    edits, aside = decisions.edits(folder), None
+    notes, broken = [*found.notes], list[str]()
     for number, source in enumerate(found.sources, 1):
         before, stamp = known.get(str(source.path.resolve())), _stamp(source.path)
         if before and (stamp is None or (before.recipe == recipe.facts() and _same(source.path, stamp, before))):
@@ -91,9 +92,8 @@ def prep(
             else:
                 taken.add(prefix)
                 if before:
-                    if not discarded and (aside := decisions.aside(folder)):
+                    if not aside and (aside := decisions.aside(folder, edits, before)):
                         tell(f"{aside}: the table as it was; what you wrote in it holds for clips that are cut alike")
-                    discarded = True
                     _discard(folder, before)
                 _place(folder)
                 record.write(folder, made)
@@ -122,27 +122,21 @@ def assemble(
 ) -> Outcome:
     """Judges, captions and lists what was cut. Nothing is decoded for it but clips that are to be described."""
     records, cast = record.read_all(folder), dataset.read_cast(folder)
-    gone = [
+    away = [
         f"{entry.source} is no longer there; its clips stay" for entry in records if not Path(entry.source).exists()
     ]
     cuts = [cut for entry in records for cut in entry.cuts]
     captions = _captions(folder, records)
-    found = decisions.judge(records, captions)
-    settled = decisions.overrule(folder, records, found)
-    missing = set(lists.arrange(folder, {cut.file: settled[cut.id].keep for cut in cuts}))
-    for entry in records:
-        why = f"gone: its file was deleted; to have it again, delete {WORK}/{entry.prefix}.source.json"
-        for cut in entry.cuts:
-            if cut.file in missing:
-                found[cut.id] = replace(found[cut.id], keep=False)  # so that it is kept once it is there again
-                settled[cut.id] = replace(settled[cut.id], keep=False, reasons=(why,))
+    edits = decisions.edits(folder)
+    gone = {
+        cut.file for cut in cuts if not any((folder / name / cut.file).is_file() for name in (MEDIA, lists.DROPPED))
+    }
+    settled = decisions.judge(records, captions, edits, gone)
+    lists.arrange(folder, {cut.file: settled[cut.id].keep for cut in cuts})
     if captioner:
-        bare = [cut for cut in cuts if settled[cut.id].keep and not settled[cut.id].captions]
+        bare = [cut for cut in cuts if settled[cut.id].keep and not settled[cut.id].captions and not captions[cut.id]]
         _describe(folder, bare, cast, captioner, tell)
-        captions = _captions(folder, records)
-        found = {name: replace(decision, captions=tuple(captions[name])) for name, decision in found.items()}
-        for cut in bare:
-            settled[cut.id] = replace(settled[cut.id], captions=tuple(captions[cut.id]))
+        settled = decisions.judge(records, _captions(folder, records), edits, gone)
     advice = {
         cut.id: lint(settled[cut.id].captions, cast, reader, entry.source) if settled[cut.id].keep else []
         for entry in records
@@ -152,9 +146,9 @@ def assemble(
         _clip(cut, entry, settled[cut.id], cast) for entry in records for cut in entry.cuts if settled[cut.id].keep
     ]
     lists.write(folder, clips, cast)
-    decisions.write(folder, records, found, settled, advice)
-    page = review.write(folder, records, settled, advice, [*broken, *notes, *gone])
-    return Outcome(tuple(clips), settled, advice, tuple(broken), (*notes, *gone), page)
+    decisions.write(folder, records, settled, advice)
+    page = review.write(folder, records, settled, advice, [*broken, *notes, *away])
+    return Outcome(tuple(clips), settled, advice, tuple(broken), (*notes, *away), page)
 
 
 def made_for(folder: Path) -> tuple[str, int | None] | None:

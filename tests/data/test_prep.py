@@ -15,7 +15,7 @@ from PIL import Image
 from test_footage import sound
 
 from piying.config import NANO
-from piying.data import cutting, dataset, sources
+from piying.data import cutting, dataset, decisions, sources
 from piying.data import footage as data_footage
 from piying.data.footage import Footage, scaled
 from piying.data.prep import prep
@@ -234,7 +234,8 @@ def test_decisions_in_the_table_hold_and_may_be_taken_back(footage, tmp_path):
     edit(out, change)
     for _ in range(2):  # and they hold when it is run once more
         run = Run(footage, out)
-        assert run.kept == ["ep1-0002", "ep1-0003", "ep1-0004", "ep1-0005", "ep1-0006", "ep2-0002"]
+        later = ["ep2-0001", "ep2-0002"]  # of the opening that was taken out of ep1 the second one stays
+        assert run.kept == ["ep1-0002", "ep1-0003", "ep1-0004", "ep1-0005", "ep1-0006", *later]
         assert run.outcome.clips[0].captions == ("a red boat", "红船") and run.outcome.clips[1].captions == ()
         assert run.outcome.advice["ep1-0003"] == ["no caption"]
         assert (out / "dropped" / "ep1-0001.mp4").is_file() and (out / "media" / "ep1-0006.png").is_file()
@@ -251,6 +252,44 @@ def test_new_captions_come_where_nobody_edited(footage, tmp_path):
     (footage / "ep1.txt").write_text("a ship")
     captions = {clip.id: clip.captions for clip in Run(footage, out).outcome.clips}
     assert captions["ep1-0001"] == ("a ship",) and captions["ep1-0002"] == ("a red boat",)
+
+
+def test_a_clip_repeats_only_clips_that_are_kept(tmp_path):
+    """A small trailer first, then the same in full, twice."""
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    full = shot(1, 17, size=(96, 128))
+    film(folder / "a_trailer.mkv", np.stack([scaled(frame, (16, 22)) for frame in full]))
+    film(folder / "ep1.mkv", full)
+    film(folder / "ep2.mkv", full)
+    run = Run(folder, out := tmp_path / "ds")
+    assert run.kept == ["ep1-0001"] and run.dropped == {"a_trailer-0001": ["small"], "ep2-0001": ["repeat"]}
+    edit(out, {"ep1-0001": {"keep": "no"}})
+    assert Run(folder, out).kept == ["ep2-0001"]
+    edit(out, {"a_trailer-0001": {"keep": "yes"}})
+    assert Run(folder, out).kept == ["a_trailer-0001"]
+
+
+def test_what_was_decided_by_hand_holds_when_the_rules_agree_for_a_while(footage, tmp_path, monkeypatch):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep2-0001": {"keep": "yes"}})
+    with monkeypatch.context() as context:
+        context.setattr(decisions, "repeats", lambda seen: {})
+        assert "ep2-0001" in Run(footage, out).kept
+    assert "ep2-0001" in Run(footage, out).kept
+
+
+def test_what_was_decided_by_hand_holds_after_a_run_without_the_file_or_for_another_length(footage, tmp_path):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0006": {"keep": "yes", "caption": "a red boat"}, "ep2-0002": {"caption": "no more"}})
+    (out / "dropped" / "ep1-0006.png").rename(tmp_path / "away.png")
+    assert Run(footage, out).dropped["ep1-0006"] == ["gone"]
+    (tmp_path / "away.png").rename(out / "dropped" / "ep1-0006.png")
+    captions = {clip.id: clip.captions for clip in Run(footage, out).outcome.clips}
+    assert captions["ep1-0006"] == ("a red boat",)
+    assert not any("no more" in clip.captions for clip in Run(footage, out, frames=9).outcome.clips)
+    captions = {clip.id: clip.captions for clip in Run(footage, out).outcome.clips}
+    assert captions["ep1-0006"] == ("a red boat",) and captions["ep2-0002"] == ("no more",)
 
 
 def test_a_table_that_cannot_be_meant_is_refused_and_kept(footage, tmp_path):
@@ -387,7 +426,7 @@ def test_letterbox_portrait_and_still_pictures(tmp_path):
     [
         (np.full((34, *SIZE, 3), 128, np.uint8), "blank"),
         (shot(1, 1).repeat(34, 0), "frozen"),
-        (np.stack([scaled(frame, (18, 24)) for frame in shot(1, 34)]), "small"),
+        (np.stack([scaled(frame, (16, 22)) for frame in shot(1, 34)]), "small"),
         (shot(1, 3), "short"),
         (shot(1, 34, size=(48, 200), step=4), "cropped"),
     ],
