@@ -1,6 +1,6 @@
 import pytest
 
-from piying.prompts.aliases import substitute
+from piying.prompts.aliases import named, substitute
 
 ALIASES = {"大娃": "DaWa", "大娃哥": "DaWaGe", "Big Boy": "DaWa", "ann": "Anna", "小c": "XiaoC"}
 
@@ -27,6 +27,22 @@ ALIASES = {"大娃": "DaWa", "大娃哥": "DaWaGe", "Big Boy": "DaWa", "ann": "A
 )
 def test_aliases_become_names(text, expected):
     assert substitute(text, ALIASES) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "alias", "expected"),
+    [
+        ("サクラは走る", "サクラ", "Sakura は走る"),
+        ("ｻｸﾗが走る", "ｻｸﾗ", "Sakura が走る"),
+        ("さくらちゃん", "さくら", "Sakura ちゃん"),
+        ("민수는 달린다", "민수", "Sakura 는 달린다"),
+        ("เด็กชายวิ่ง", "เด็กชาย", "Sakura วิ่ง"),
+        ("SIRMA koşuyor", "Sırma", "Sakura koşuyor"),
+        ("Маша и Машаня", "маша", "Sakura и Машаня"),
+    ],
+)
+def test_aliases_are_found_in_every_script(text, alias, expected):
+    assert substitute(text, {alias: "Sakura"}) == expected and named(text, {alias: "Sakura"}) == ["Sakura"]
 
 
 def test_names_are_not_replaced_again_and_none_changes_nothing():
