@@ -119,21 +119,29 @@ def _grams(texts: Mapping[str, str]) -> dict[str, set[str]]:
     """The clips of each run of two to four Chinese characters that stands in several."""
     found: dict[str, set[str]] = {}
     for clip, text in texts.items():
-        for run in re.findall(r"[\u3400-\u9fff]+", text):
-            for size in (2, 3, 4):
-                for start in range(len(run) - size + 1):
-                    found.setdefault(run[start : start + size], set()).add(clip)
+        for gram in _grams_of(text):
+            found.setdefault(gram, set()).add(clip)
     return {gram: where for gram, where in found.items() if len(where) >= _FEWEST and not set(gram) & _PARTICLES}
+
+
+def _grams_of(text: str) -> list[str]:
+    runs = re.findall(r"[\u3400-\u9fff]+", text)
+    return [run[at : at + size] for run in runs for size in (2, 3, 4) for at in range(len(run) - size + 1)]
 
 
 def _strange(texts: Mapping[str, str], strange: set[str], paired: Iterable[str]) -> list[Proposal]:
     """Runs with a strange character: the most frequent one, then the most frequent of what it leaves, and so on."""
     left = {clip: substitute(text, dict.fromkeys(paired, "")) for clip, text in texts.items()}
+    grams = {gram: where for gram, where in _grams(left).items() if strange & set(gram)}
     found = []
-    while grams := {gram: where for gram, where in _grams(left).items() if strange & set(gram)}:
-        name = max(grams, key=lambda gram: (len(grams[gram]), len(gram)))
+    while name := max(grams, key=lambda gram: (len(grams[gram]), len(gram)), default=""):
         found.append(Proposal(name, (), len(grams[name])))
-        left = {clip: text.replace(name, "\n") for clip, text in left.items()}
+        for clip in list(grams[name]):
+            before, left[clip] = _grams_of(left[clip]), left[clip].replace(name, "\n")
+            for gram in grams.keys() & set(before).difference(_grams_of(left[clip])):
+                grams[gram].discard(clip)
+                if len(grams[gram]) < _FEWEST:
+                    del grams[gram]
     return found
 
 

@@ -163,8 +163,13 @@ def check_cast(cast: Sequence[Member], path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A text file, UTF-8, that is there whole or as it was before. Raises PiyingError where the disk refuses."""
+    """A text file, UTF-8, that is there whole or as it was before; one that says the same already is left alone.
+
+    Raises PiyingError where the disk refuses.
+    """
     try:
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8", newline="")
     except OSError as error:

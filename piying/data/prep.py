@@ -72,7 +72,7 @@ def prep(
     for note in found.notes:
         tell(note)
     known = {entry.source: entry for entry in record.read_all(folder)}
-    taken = {entry.prefix for entry in known.values()}
+    taken = {entry.prefix.lower(): 1 for entry in known.values()}
     edits, aside = decisions.edits(folder), None
     notes, broken = [*found.notes], list[str]()
     for number, source in enumerate(found.sources, 1):
@@ -90,7 +90,6 @@ def prep(
                 told.append(line)
                 tell(line)
             else:
-                taken.add(prefix)
                 if before:
                     if not aside and (aside := decisions.aside(folder, edits, before)):
                         tell(f"{aside}: the table as it was; what you wrote in it holds for clips that are cut alike")
@@ -221,12 +220,16 @@ def _same(path: Path, stamp: tuple[int, int], before: Record) -> bool:
     return stamp == before.stamp or (stamp[0] == before.stamp[0] and digest(path) == before.sha256)
 
 
-def _prefix(episode: str, taken: set[str]) -> str:
-    """A name for the clips of a file that no other file has."""
+def _prefix(episode: str, taken: dict[str, int]) -> str:
+    """A name for the clips of a file that no other file has. `taken` holds names in small letters, each with the last
+    number that was put behind it."""
     stem = "-".join(re.findall(r"[\w-]+", episode))[:60] or "clip"  # file systems take 255 bytes
-    number, name = 2, stem
-    while name.lower() in {other.lower() for other in taken}:
-        name, number = f"{stem}-{number}", number + 1
+    name, number = stem, taken.get(stem.lower(), 1)
+    while name.lower() in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken[stem.lower()] = number
+    taken[name.lower()] = 1
     return name
 
 

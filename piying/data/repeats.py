@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _SAMPLES = 7  # looks of a clip that are searched for
+_BLOCK = 64  # clips whose middles are searched for at once: one product of matrices
 _UNLIKE = 0.2  # of the bits that are set in either of two looks; an even wall sets none
 
 
@@ -36,15 +37,18 @@ def repeats(clips: Sequence[Seen]) -> dict[str, str]:
 def _among(clips: Sequence[Seen]) -> dict[str, str]:
     found: dict[str, str] = {}
     looks = np.concatenate([clip.looks for clip in clips]).astype(np.float32)
+    middles = np.stack([clip.looks[len(clip.looks) // 2] for clip in clips])
     ends = np.cumsum([len(clip.looks) for clip in clips])
-    for number, clip in enumerate(clips):
-        begin = ends[number] - len(clip.looks)
-        middle = _alike(clip.looks[len(clip.looks) // 2][None], looks[:begin])[0]
-        for candidate in np.unique(np.searchsorted(ends, np.flatnonzero(middle), side="right")):
-            other = clips[candidate]
-            if other.id not in found and other.shot != clip.shot and _again(clip.looks, other.looks):
-                found[clip.id] = other.id
-                break
+    for first in range(0, len(clips), _BLOCK):
+        block = clips[first : first + _BLOCK]
+        alike = _alike(middles[first : first + _BLOCK], looks[: ends[first + len(block) - 1]])
+        for clip, end, row in zip(block, ends[first:], alike, strict=False):
+            before = np.flatnonzero(row[: end - len(clip.looks)])
+            for candidate in np.unique(np.searchsorted(ends, before, side="right")):
+                other = clips[candidate]
+                if other.id not in found and other.shot != clip.shot and _again(clip.looks, other.looks):
+                    found[clip.id] = other.id
+                    break
     return found
 
 

@@ -6,8 +6,8 @@ in its times: "3-5 children run" is no stretch.
 """
 
 import codecs
-import mimetypes
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from piying.errors import PiyingError
 
 _TIME = r"(?:(?:(\d+):)?(\d+):)?(\d+(?:[.,]\d+)?)"
 _TIMED = re.compile(rf"\s*{_TIME}\s*(?:-->|-|–|—|~|～)\s*{_TIME}\s*[:：]?\s+(\S.*)")
+_LANGUAGE = re.compile(r"\.[A-Za-z-]{2,8}")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -66,18 +67,29 @@ def captions_in(text: str) -> list[Caption]:
     return [Caption(" ".join(text.split()))] if lines else []
 
 
-def beside(media: Path) -> list[Path]:
-    """The text files of a file x.mp4: x.txt, x.caption, x.mp4.txt, x.zh.txt; for videos/x.mp4 also labels/x.txt.
+def beside(media: Collection[Path]) -> dict[Path, list[Path]]:
+    """The text files of each file x.mp4: x.txt, x.caption, x.mp4.txt, x.zh.txt; for videos/x.mp4 also labels/x.txt.
 
     Where there is an x.zh.mp4 too, x.zh.txt is that one's alone.
     """
-    stem = re.escape(media.stem)
-    name = re.compile(rf"(?:{stem}|{re.escape(media.name)}|{stem}\.[A-Za-z-]{{2,8}})\.txt|{stem}\.caption")
-    files = [path for path in media.parent.iterdir() if path.is_file()]
-    others = {path.stem for path in files if path.suffix == media.suffix or _is_medium(path)} - {media.stem}
-    found = sorted(path for path in files if name.fullmatch(path.name) and path.stem not in others)
-    label = media.parent.parent / "labels" / f"{media.stem}.txt"
-    return [*found, *([label] if media.parent.name == "videos" and label.is_file() else [])]
+    found: dict[Path, list[Path]] = {path: [] for path in media}
+    stems: dict[Path, list[Path]] = {}
+    for path in found:
+        stems.setdefault(path.with_suffix(""), []).append(path)
+    for folder in dict.fromkeys(path.parent for path in found):
+        for text in sorted(path for path in folder.iterdir() if path.suffix in (".txt", ".caption") and path.is_file()):
+            about = text.with_suffix("")
+            owners = stems.get(about, [])
+            if not owners and text.suffix == ".txt":
+                spoken = _LANGUAGE.fullmatch(about.suffix)
+                owners = [about] if about in found else stems.get(about.with_suffix(""), []) if spoken else []
+            for path in owners:
+                found[path].append(text)
+    for path, texts in found.items():
+        label = path.parent.parent / "labels" / f"{path.stem}.txt"
+        if path.parent.name == "videos" and label.is_file():
+            texts.append(label)
+    return found
 
 
 def _guessed(path: Path, content: bytes, encodings: list[str]) -> tuple[str, str]:
@@ -101,10 +113,6 @@ def _usual(text: str) -> float:
     controls = sum(c < " " and c not in "\r\n\t" for c in text)
     written = len(_WRITTEN.findall(text)) - len(_WRITTEN.findall(everyday))
     return (len(everyday) + 0.8 * written - controls) / max(len(text), 1)
-
-
-def _is_medium(path: Path) -> bool:
-    return (mimetypes.guess_type(path.name)[0] or "").startswith(("video/", "image/"))
 
 
 def _is_exact(line: re.Match[str] | None) -> bool:

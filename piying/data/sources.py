@@ -49,7 +49,9 @@ def survey(footage: Path, besides: Path) -> Survey:
     """
     if footage.is_file():
         found = Survey()
-        found.sources.append(_beside(footage, footage.parent, found))
+        around = {path for path in footage.parent.iterdir() if _is_medium(path.name) and path.is_file()}
+        texts = sidecars.beside({footage, *around})[footage]
+        found.sources.append(_told(footage, texts, footage.parent, found))
         return found
     if not footage.is_dir():
         raise UsageError(f"{footage}: no such folder; name the folder or the file of your footage")
@@ -60,26 +62,29 @@ def survey(footage: Path, besides: Path) -> Survey:
             _listed(rows, media, footage, found)
             break
     else:
-        for path in media:
-            found.sources.append(_beside(path, footage, found))
+        found.sources += [_told(path, texts, footage, found) for path, texts in sidecars.beside(media).items()]
     if not found.sources:
         raise UsageError(f"{footage}: holds no videos or images; name the folder of your footage")
     return found
 
 
 def _media(footage: Path, besides: Path) -> Iterator[Path]:
-    """Every file that may be a video or an image, in order; what it is shows when it is opened."""
+    """Every file that may be a video or an image, in order."""
     for folder, folders, files in os.walk(footage):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != besides)
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() not in _TEXTS | _OTHERS:
-                yield here / name
+        yield from (here / name for name in sorted(files) if _is_medium(name))
 
 
-def _beside(path: Path, footage: Path, found: Survey) -> Source:
+def _is_medium(name: str) -> bool:
+    """Whether a file may be a video or an image; what it is shows when it is opened."""
+    return not name.startswith(".") and Path(name).suffix.lower() not in _TEXTS | _OTHERS
+
+
+def _told(path: Path, texts: Iterable[Path], footage: Path, found: Survey) -> Source:
+    """A file with what its texts say."""
     captions: list[Caption] = []
-    for text in sidecars.beside(path):
+    for text in texts:
         captions += sidecars.captions_in(_read(text, found))
     if path.with_suffix(".srt").is_file():
         found.notes.append(

@@ -119,3 +119,11 @@ def test_chinese_names_alone_are_proposed_where_the_words_of_the_model_are_known
     said = clips(("大娃在船",), ("二娃在草地",), ("大娃在草地",), ("在船大娃",), ("草地二娃",))
     assert proposals(said, [], SMALL) == [Proposal("大娃", (), 3), Proposal("二娃", (), 2)]
     assert proposals(said, [], None) == []
+
+
+def test_captions_are_taken_apart_once_however_many_names_are_found(monkeypatch):
+    grams, passes = casting._grams, []
+    monkeypatch.setattr(casting, "_grams", lambda texts: (passes.append(texts), grams(texts))[1])
+    names = [chr(0x6000 + 2 * n) + chr(0x6001 + 2 * n) for n in range(30)]
+    said = clips(*[(f"{one}在{other}",) for one, other in zip(names, names[1:] + names[:1], strict=True)])
+    assert {one.name for one in proposals(said, [], SMALL)} == set(names) and len(passes) == 2

@@ -18,7 +18,7 @@ from piying.config import NANO
 from piying.data import cutting, dataset, decisions, sources
 from piying.data import footage as data_footage
 from piying.data.footage import Footage, scaled
-from piying.data.prep import prep
+from piying.data.prep import _prefix, prep
 from piying.errors import PiyingError, UsageError
 from piying.prompts.endpoint import endpoint
 from piying.video import read_frames, read_image
@@ -123,16 +123,23 @@ def test_lists_for_other_trainers_say_the_same(footage, tmp_path):
     assert [entry.captions[0].text for entry in sources.survey(out, tmp_path / "other").sources] == prompts
 
 
-def test_a_second_run_decodes_nothing(footage, tmp_path, monkeypatch):
+def test_a_second_run_decodes_and_writes_nothing(footage, tmp_path, monkeypatch):
     first = Run(footage, out := tmp_path / "ds")
-    before = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in out.rglob("*") if path.is_file()}
 
     def never(*arguments):
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(cutting, "cut", never)
     assert Run(footage, out).outcome == first.outcome
-    assert {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    after = {path: (path.read_bytes(), path.stat().st_ino) for path in out.rglob("*") if path.is_file()}
+    assert after == before  # what says the same is not even written again
+
+
+def test_files_of_one_name_are_numbered():
+    taken = {"clip": 1, "clip-3": 1}
+    assert [_prefix("???", taken) for _ in range(3)] == ["clip-2", "clip-4", "clip-5"]
+    assert taken["clip"] == 5  # the next is not looked for from the beginning
 
 
 def test_only_what_is_new_or_changed_is_decoded(footage, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import numpy as np
 from films import shot
 
+from piying.data import repeats as module
 from piying.data.repeats import Seen, repeats
 from piying.data.scores import look
 
@@ -54,3 +55,12 @@ def test_a_picture_is_compared_with_pictures_alone():
 def test_even_walls_are_no_repeats():
     walls = [np.full((9, 48, 64, 3), shade, np.uint8) for shade in (90, 180)]
     assert repeats([seen("a", walls[0]), seen("b", walls[1])]) == {}
+
+
+def test_many_clips_are_searched_for_at_once(monkeypatch):
+    alike, searches = module._alike, []
+    monkeypatch.setattr(module, "_alike", lambda few, many: (searches.append(len(few)), alike(few, many))[1])
+    looks = np.random.default_rng(0).random((150, 3, 256)) < 0.4
+    looks[149] = looks[1]
+    assert repeats([Seen(str(n), str(n), look) for n, look in enumerate(looks)]) == {"149": "1"}
+    assert len(searches) == 3 + 1  # two and a half blocks, and the one pair that is looked at closely

@@ -89,11 +89,11 @@ def test_the_texts_of_a_file_are_found_beside_it(tmp_path):
     mine = ["videos/a.txt", "videos/a.zh.txt", "videos/a.mp4.txt", "videos/a.caption", "labels/a.txt"]
     for name in [*mine, "videos/ab.txt", "videos/a.b.c.txt", "videos/a.json", "labels/b.txt"]:
         (tmp_path / name).touch()
-    assert {path.relative_to(tmp_path).as_posix() for path in beside(media / "a.mp4")} == set(mine)
+    assert {path.relative_to(tmp_path).as_posix() for path in beside([media / "a.mp4"])[media / "a.mp4"]} == set(mine)
 
 
 def test_a_text_of_another_file_is_not_taken(tmp_path):
     for name in ("a.mp4", "a.txt", "a.final.mp4", "a.final.txt", "a.zh.txt", "a.zh.txt~"):
         (tmp_path / name).touch()
-    assert [path.name for path in beside(tmp_path / "a.mp4")] == ["a.txt", "a.zh.txt"]
-    assert [path.name for path in beside(tmp_path / "a.final.mp4")] == ["a.final.txt"]
+    texts = beside([tmp_path / "a.mp4", tmp_path / "a.final.mp4"]).values()
+    assert [[path.name for path in found] for found in texts] == [["a.txt", "a.zh.txt"], ["a.final.txt"]]

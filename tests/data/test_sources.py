@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -31,7 +32,18 @@ def test_every_file_of_a_folder_counts_but_texts_and_hidden_ones(footage):
 
 def test_one_file_is_footage_too(footage):
     (footage / "one.txt").write_text("DaWa runs")
+    (footage / "one.zh.txt").write_text("of another file")
+    (footage / "one.zh.mp4").touch()
     assert found(footage / "one.mp4") == ({"one": ["DaWa runs"]}, [])
+
+
+def test_a_folder_is_listed_once_however_many_files_it_holds(footage, monkeypatch):
+    for number in range(9):
+        (footage / f"{number}.mp4").touch()
+        (footage / f"{number}.txt").write_text(f"a boat {number}")
+    iterdir, listed = Path.iterdir, []
+    monkeypatch.setattr(Path, "iterdir", lambda folder: (listed.append(folder), iterdir(folder))[1])
+    assert found(footage)[0]["8"] == ["a boat 8"] and len(listed) == 2  # that in it too
 
 
 def test_texts_beside_media_are_their_captions(footage):
