@@ -45,7 +45,7 @@ def cast(
         casting.check(dataset, members, reader)
     if members != before:
         datasets.write_cast(dataset, members)
-    outcome = assemble(dataset, reader=reader, tell=terminal.say)
+    outcome = assemble(dataset, reader=reader)
     counts = {member.id: sum(member.id in clip.names for clip in outcome.clips) for member in members}
     unnamed = sum(not clip.names for clip in outcome.clips)
     proposed = casting.proposals(outcome.clips, members, reader)

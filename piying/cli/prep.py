@@ -1,5 +1,6 @@
 """`piying prep`: footage becomes clips with captions, every decision laid open."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,6 +41,7 @@ def prep(
     from piying.data.prep import made_for
     from piying.data.prep import prep as prepare
     from piying.errors import PiyingError
+    from piying.prompts.endpoint import endpoint
 
     before, length = made_for(out) or ("nano", None)
     model = model or before
@@ -48,6 +50,8 @@ def prep(
     config, reader = known(model)
     opened = None
     if captioner:
+        if re.match(r"\w+://", captioner):
+            endpoint(captioner, captioner_model, option="captioner")  # so that what it refuses is told before the work
         opened = opener(captioner, captioner_model, option="captioner", sends="frames of the clips", sees=True)
     found = sources.survey(footage, out)
     with terminal.progress("files", len(found.sources)) as advance:
@@ -62,14 +66,16 @@ def prep(
             tell=terminal.say,
             advance=advance,
         )
-    if as_json:
-        terminal.answer({"dataset": str(out), **facts(outcome)})
     if not outcome.decisions:
         why = f", e.g. {outcome.broken[0]}" if outcome.broken else ""
         raise PiyingError(f"{footage}: no clip was found in {len(found.sources)} files{why}")
     if not as_json:
         for line in summary(outcome):
             typer.echo(line)
+    if left := outcome.undescribed:
+        raise PiyingError(f"captioner={captioner}: left {left} clips without a caption; run it again once it answers")
+    if as_json:
+        terminal.answer({"dataset": str(out), **facts(outcome)})
 
 
 def known(model: str) -> "tuple[ModelConfig, Reader | None]":

@@ -1,18 +1,17 @@
 """A vision model writes the captions that nobody wrote. It sees frames of the clip and a picture of each of the cast.
 
-What it wrote is kept beside the footage by the content of the clip, so that no clip is described twice.
+What it wrote is kept in the dataset folder by the content of the clip, so that no clip is described twice.
 """
 
 import base64
 import io
-import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from piying import ledger
 from piying.data.dataset import Member
 from piying.data.record import WORK
 from piying.errors import PiyingError
@@ -58,27 +57,13 @@ def pictured(cast: Sequence[Member], folder: Path) -> Iterator[tuple[Member, np.
 
 
 def kept(folder: Path) -> dict[str, str]:
-    """The captions that were written before, by the sha256 of the clip; a line that was broken off is passed over."""
-    path, found = folder / _KEPT, {}
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else ():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        found[entry["sha256"]] = entry["caption"]
-    return found
+    """The captions that were written before, by the sha256 of the clip."""
+    return {line["sha256"]: line["caption"] for line in ledger.findings(folder / _KEPT)}
 
 
 def keep(folder: Path, sha256: str, caption: str) -> None:
     """Raises PiyingError where the disk refuses."""
-    path = folder / _KEPT
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"sha256": sha256, "caption": caption}, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise PiyingError(f"{path}: cannot be written ({error.strerror}); make room and run it again") from None
+    ledger.add(folder / _KEPT, {"sha256": sha256, "caption": caption})
 
 
 def _shown(picture: np.ndarray) -> dict[str, object]:

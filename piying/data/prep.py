@@ -46,6 +46,7 @@ class Outcome:
     broken: tuple[str, ...]  # files of which nothing could be used, and why
     notes: tuple[str, ...]
     review: Path
+    undescribed: int = 0  # clips that a captioner left without a caption
 
 
 def prep(
@@ -107,37 +108,43 @@ def prep(
     ]
     for note in others:
         tell(note)
-    return assemble(folder, reader=reader, captioner=captioner, tell=tell, notes=[*notes, *others], broken=broken)
+    notes += others
+    outcome = assemble(folder, reader=reader, notes=notes, broken=broken)
+    if captioner:
+        left = _describe(folder, outcome, captioner, tell)
+        outcome = replace(assemble(folder, reader=reader, notes=notes, broken=broken), undescribed=left)
+    return outcome
 
 
 def assemble(
     folder: Path,
     *,
     reader: Reader | None = None,
-    captioner: Callable[[], Ask] | None = None,
-    tell: Tell,
     notes: Sequence[str] = (),
     broken: Sequence[str] = (),
 ) -> Outcome:
-    """Judges, captions and lists what was cut. Nothing is decoded for it but clips that are to be described."""
+    """Judges and lists what was cut. Nothing is decoded for it."""
     records, cast = record.read_all(folder), dataset.read_cast(folder)
     away = [
         f"{entry.source} is no longer there; its clips stay" for entry in records if not Path(entry.source).exists()
     ]
+    unused = {
+        entry.source: [said for said in entry.captions if not any(said.holds(cut.start, cut.end) for cut in entry.cuts)]
+        for entry in records
+    }
+    notes = [*notes, *away] + [
+        f"{source}: {len(lines)} captions are about less than half of any clip and go to none, e.g. {lines[0].text:.40}"
+        for source, lines in unused.items()
+        if lines
+    ]
     cuts = [cut for entry in records for cut in entry.cuts]
-    captions = _captions(folder, records)
-    edits = decisions.edits(folder)
     gone = {
         cut.file for cut in cuts if not any((folder / name / cut.file).is_file() for name in (MEDIA, lists.DROPPED))
     }
-    settled = decisions.judge(records, captions, edits, gone)
+    settled = decisions.judge(records, _captions(folder, records), decisions.edits(folder), gone)
     lists.arrange(folder, {cut.file: settled[cut.id].keep for cut in cuts})
-    if captioner:
-        bare = [cut for cut in cuts if settled[cut.id].keep and not settled[cut.id].captions and not captions[cut.id]]
-        _describe(folder, bare, cast, captioner, tell)
-        settled = decisions.judge(records, _captions(folder, records), edits, gone)
     advice = {
-        cut.id: lint(settled[cut.id].captions, cast, reader, entry.source) if settled[cut.id].keep else []
+        cut.id: lint(settled[cut.id].captions, cast, reader, Path(entry.source).stem) if settled[cut.id].keep else []
         for entry in records
         for cut in entry.cuts
     }
@@ -146,8 +153,8 @@ def assemble(
     ]
     lists.write(folder, clips, cast)
     decisions.write(folder, records, settled, advice)
-    page = review.write(folder, records, settled, advice, [*broken, *notes, *away])
-    return Outcome(tuple(clips), settled, advice, tuple(broken), (*notes, *away), page)
+    page = review.write(folder, records, settled, advice, [*broken, *notes])
+    return Outcome(tuple(clips), settled, advice, tuple(broken), tuple(notes), page)
 
 
 def made_for(folder: Path) -> tuple[str, int | None] | None:
@@ -244,27 +251,28 @@ def _captions(folder: Path, records: Sequence[Record]) -> dict[str, list[str]]:
     return found
 
 
-def _describe(
-    folder: Path, bare: Sequence[Cut], cast: Sequence[Member], captioner: Callable[[], Ask], tell: Tell
-) -> None:
-    """Captions for clips that have none; where the captioner fails, what it wrote until then is kept."""
+def _describe(folder: Path, outcome: Outcome, captioner: Callable[[], Ask], tell: Tell) -> int:
+    """Captions for kept clips that have none. Returns how many are left where the captioner fails."""
+    described = describe.kept(folder)  # also where a person wrote that a clip is to have no caption
+    bare = [clip for clip in outcome.clips if not clip.captions and clip.sha256 not in described]
     if not bare:
-        return
-    ask, pictures, failed = captioner(), list(describe.pictured(cast, folder)), 0
-    for number, cut in enumerate(bare, 1):
-        frames = describe.frames_of(folder / MEDIA / cut.file)
+        return 0
+    ask, pictures = captioner(), list(describe.pictured(dataset.read_cast(folder), folder))
+    left, failed = len(bare), 0
+    for clip in bare:
+        frames = describe.frames_of(folder / clip.media)
         try:
             caption = describe.describe(frames, pictures, ask)
         except PiyingError as error:
             failed += 1
-            tell(f"{cut.id}: {error}")
+            tell(f"{clip.id}: {error}")
             if failed == _ATTEMPTS:
-                tell(f"{len(bare) - number} clips are left without a caption; run it again once the captioner answers")
-                return
+                break
             continue
-        failed = 0
-        describe.keep(folder, cut.sha256, caption)
-        tell(f"{cut.id}: {caption}")
+        left, failed = left - 1, 0
+        describe.keep(folder, clip.sha256, caption)
+        tell(f"{clip.id}: {caption}")
+    return left
 
 
 def _clip(cut: Cut, entry: Record, decision: Decision, cast: Sequence[Member]) -> Clip:

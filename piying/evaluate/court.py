@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from piying.evaluate import analytic, detectors, flow, ledger, paths, stencils
+from piying import ledger
+from piying.evaluate import analytic, detectors, flow, paths, stencils
 from piying.evaluate.footage import filmed
 from piying.evaluate.prompts import Case
 from piying.evaluate.sight import Sight

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from piying.evaluate import ledger
+from piying import ledger
 from piying.evaluate.fidelity import psnr, reconstruct, ssim
 from piying.evaluate.looks import CANVAS
 from piying.evaluate.prompts import Case

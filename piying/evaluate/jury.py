@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from piying import ledger
 from piying.data import scores
 from piying.data.dataset import Clip, Dataset
 from piying.data.describe import frames_of
-from piying.evaluate import analytic, flow, ledger, nearest, paths, stencils, troupe
+from piying.evaluate import analytic, flow, nearest, paths, stencils, troupe
 from piying.evaluate.asks import Ask
 from piying.evaluate.embedding import Embedder, likeness
 from piying.evaluate.placing import Scale

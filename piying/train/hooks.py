@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from piying import ledger
 from piying.checks import memory_or
 from piying.data.dataset import write_whole
 from piying.errors import PiyingError
-from piying.evaluate import ledger
 from piying.parallel import ranks
 from piying.train import checkpoint
 from piying.train.loop import Facts, Hook, State

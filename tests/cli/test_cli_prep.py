@@ -106,6 +106,8 @@ def test_footage_without_a_clip_ends_in_one_line(piying, tmp_path):
     made = piying("prep", "x.mp4", "--out", "ds")
     assert made.code == 1 and made.out == ""
     assert made.err.splitlines()[-1].startswith("piying: x.mp4: no clip was found in 1 files, e.g. x.mp4: not a video")
+    told = piying("prep", "x.mp4", "--out", "ds", "--json").json
+    assert told["error"]["exit_code"] == 1 and "no clip was found" in told["error"]["message"]
 
 
 def test_the_captioner_is_asked_when_it_is_named_and_not_before(piying, footage, tmp_path, server, monkeypatch):
@@ -120,6 +122,25 @@ def test_the_captioner_is_asked_when_it_is_named_and_not_before(piying, footage,
     assert asked.code == 0 and f"sending frames of the clips to see at {server.address}" in asked.err
     clips = dataset.read(tmp_path / "ds").clips
     assert len(server.received) == len(clips) and {clip.captions for clip in clips} == {("A puppet moves.",)}
+
+
+def test_a_captioner_that_does_not_answer_fails_when_the_lists_are_written(piying, footage, tmp_path, server):
+    for text in (tmp_path / "footage").glob("*.txt"):
+        text.unlink()
+    server.status, server.body = 500, b"{}"
+    named = "--captioner", server.address, "--captioner-model", "see"
+    asked = piying("prep", footage, "--out", "ds", "--frames", 17, *named)
+    clips = dataset.read(tmp_path / "ds").clips
+    assert asked.code == 1 and "are kept" in asked.out
+    assert asked.err.splitlines()[-1] == (
+        f"piying: captioner={server.address}: left {len(clips)} clips without a caption; run it again once it answers"
+    )
+    assert piying("prep", footage, "--out", "ds", *named, "--json").json["error"]["exit_code"] == 1
+
+
+def test_a_captioner_without_its_model_is_refused_before_anything_is_cut(piying, footage, tmp_path):
+    refused = piying("prep", footage, "--out", "ds", "--captioner", "http://127.0.0.1:9/v1")
+    assert refused.code == 2 and not (tmp_path / "ds").exists()
 
 
 @pytest.mark.parametrize(

@@ -529,7 +529,52 @@ def test_a_captioner_that_fails_stops_nothing_but_itself(footage, tmp_path, serv
     (footage / "ep1.txt").unlink()
     server.status, server.body = 500, b"{}"
     ask = endpoint(server.address, "see", option="captioner")
-    run = Run(footage, tmp_path / "ds", captioner=lambda: ask)
-    assert len(server.received) == 3 and len(run.kept) == 6
+    run = Run(footage, out := tmp_path / "ds", captioner=lambda: ask)
+    assert len(server.received) == 3 and len(run.kept) == 6 and run.outcome.undescribed == 5
     assert any(line.startswith(f"ep1-0001: captioner={server.address}: answers 500") for line in run.told)
-    assert any(line.startswith("2 clips are left without a caption") for line in run.told)
+    server.status, server.body = 200, completion("A square moves.")
+    (out / ".prep" / "captions.jsonl").write_text('{"sha256": "broken off')
+    assert Run(footage, out, captioner=lambda: ask).outcome.undescribed == 0
+    assert {clip.captions for clip in Run(footage, out).outcome.clips[:5]} == {("A square moves.",)}
+
+
+def test_the_lists_are_written_before_the_captioner_is_opened(footage, tmp_path):
+    (footage / "ep1.txt").unlink()
+
+    def closed():
+        raise UsageError("captioner=x: no config.json there")
+
+    with pytest.raises(UsageError, match="captioner=x"):
+        Run(footage, out := tmp_path / "ds", captioner=closed)
+    assert len(dataset.read(out).clips) == 6 and len(table(out)) == 8
+
+
+def test_a_clip_that_a_person_left_without_a_caption_is_described_once_at_most(footage, tmp_path, server):
+    (footage / "ep1.txt").unlink()
+    server.body = completion("A square moves.")
+    ask = endpoint(server.address, "see", option="captioner")
+    Run(footage, out := tmp_path / "ds", captioner=lambda: ask)
+    edit(out, {"ep1-0002": {"caption": ""}})
+    for _ in range(2):
+        assert Run(footage, out, captioner=lambda: ask).outcome.clips[1].captions == ()
+    assert len(server.received) == 5
+
+
+def test_captions_that_go_to_no_clip_are_told(footage, tmp_path):
+    (footage / "ep1.txt").write_text("0:00 - 0:00.5 DaWa sits\n0:02.2 - 0:04 DaWa runs\n")
+    run = Run(footage, tmp_path / "ds")
+    (note,) = [note for note in run.outcome.notes if "ep1" in note]
+    assert note == f"{footage}/ep1.mkv: 1 captions are about less than half of any clip and go to none, e.g. DaWa sits"
+    assert note in run.outcome.review.read_text("utf-8")
+
+
+def test_advice_knows_who_is_named_by_a_file_and_not_by_the_folders_above(tmp_path):
+    folder = tmp_path / "DaWa-show"
+    folder.mkdir()
+    for name, number in (("ErWa_1.mkv", 1), ("ep2.mkv", 2)):
+        film(folder / name, shot(number, 34))
+        (folder / name).with_suffix(".txt").write_text("a boat")
+    Run(folder, out := tmp_path / "ds")
+    dataset.write_cast(out, [dataset.Member(id=token.lower(), token=token) for token in ("DaWa", "ErWa")])
+    advice = Run(folder, out).outcome.advice
+    assert advice == {"ErWa_1-0001": ['"a boat" lacks ErWa'], "ep2-0001": []}

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from piying import ledger
 from piying.config import NANO
 from piying.errors import UsageError
-from piying.evaluate import court, footage, ledger, nano
+from piying.evaluate import court, footage, nano
 from piying.evaluate.prompts import prompts
 from piying.evaluate.sight import ACTOR, SCENE, Sight
 from piying.theatre.casting import SEED_BITS

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from piying import __version__
+from piying import __version__, ledger
 from piying.adapters.adapter import Adapter
-from piying.evaluate import ledger
 from piying.train.tune.ready import NAME, Tuned
 from piying.train.tune.tuning import Tuning
 
