@@ -73,15 +73,19 @@ def prep(
     for note in found.notes:
         tell(note)
     known = {entry.source: entry for entry in record.read_all(folder)}
+    lost = [entry for entry in known.values() if not Path(entry.source).exists()]
     taken = {entry.prefix.lower(): 1 for entry in known.values()}
     edits, aside = decisions.edits(folder), None
     notes, broken = [*found.notes], list[str]()
     for number, source in enumerate(found.sources, 1):
-        before, stamp = known.get(str(source.path.resolve())), _stamp(source.path)
+        path, stamp = str(source.path.resolve()), _stamp(source.path)
+        if path not in known and (moved := _moved(source.path, stamp, lost)):
+            lost.remove(moved)
+            known[path] = replace(known.pop(moved.source), source=path)
+        before = known.get(path)
         if before and (stamp is None or (before.recipe == recipe.facts() and _same(source.path, stamp, before))):
             now = replace(before, stamp=stamp or before.stamp, captions=source.captions, episode=source.episode)
-            if now != before:
-                record.write(folder, now)
+            record.write(folder, now)
         else:
             prefix = before.prefix if before else _prefix(source.episode, taken)
             try:
@@ -225,6 +229,12 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _same(path: Path, stamp: tuple[int, int], before: Record) -> bool:
     """Whether a file is what was cut; one that was only copied or touched is."""
     return stamp == before.stamp or (stamp[0] == before.stamp[0] and digest(path) == before.sha256)
+
+
+def _moved(path: Path, stamp: tuple[int, int] | None, lost: Sequence[Record]) -> Record | None:
+    """The record of a file that is not where it was, if this is that file."""
+    alike = (entry for entry in lost if stamp and entry.stamp[0] == stamp[0])
+    return next((entry for entry in alike if entry.sha256 == digest(path)), None)
 
 
 def _prefix(episode: str, taken: dict[str, int]) -> str:

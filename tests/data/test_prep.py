@@ -192,6 +192,21 @@ def test_a_file_that_was_only_touched_is_not_cut_again(footage, tmp_path, monkey
     assert "ep1-0002" not in run.kept and run.outcome.decisions["ep1-0002"].captions == ("a red boat",)
 
 
+def test_footage_that_was_moved_is_known_again(footage, tmp_path, monkeypatch):
+    Run(footage, out := tmp_path / "ds")
+    edit(out, {"ep1-0002": {"keep": "no", "caption": "a red boat"}})
+    moved = footage.rename(tmp_path / "moved")
+    (moved / "ep1.mkv").rename(moved / "a.mkv")
+    (moved / "a.txt").write_text("a ship")
+    monkeypatch.setattr(cutting, "cut", None)
+    run = Run(moved, out)
+    assert run.kept == ["ep1-0001", "ep1-0003", "ep1-0004", "ep1-0005", "ep2-0002"]
+    assert run.outcome.decisions["ep1-0002"].captions == ("a red boat",) and run.outcome.broken == ()
+    first = run.outcome.clips[0]
+    assert (first.source, first.episode, first.captions) == (f"{moved}/a.mkv", "a", ("a ship",))
+    assert not any("no longer there" in note or "not in this footage" in note for note in run.outcome.notes)
+
+
 def test_what_was_written_holds_for_clips_that_are_cut_alike(footage, tmp_path):
     """Of both films the end is another; what comes first is cut as before."""
     first = Run(footage, out := tmp_path / "ds", frames=9)
