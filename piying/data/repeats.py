@@ -1,7 +1,8 @@
 """Clips that show again what an earlier clip showed: openings, recaps, the same file twice.
 
-A clip is a repeat where most of its looks are found again in another shot, in step with time. F frames; looks are
-difference hashes, bool [F 256].
+A clip is a repeat where most of its looks are found again in another shot, in step with time, and nothing else moves
+there: someone else before the same still camera is no repeat, and another title over the same opening is one. F frames,
+S of them looked at; looks are difference hashes, bool [F 256] of 16x16 places.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ import numpy as np
 
 _SAMPLES = 7  # looks of a clip that are searched for
 _BLOCK = 64  # clips whose middles are searched for at once: one product of matrices
-_UNLIKE = 0.2  # of the bits that are set in either of two looks; an even wall sets none
+_STRAY = 4  # bits of a block of 4x4 places that may differ now and then
+_SHARE = 0.2  # of the bits that are set in either of two looks; an even wall sets none
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,27 @@ def _again(clip: np.ndarray, other: np.ndarray) -> bool:
     at = np.unique(np.linspace(0, len(clip) - 1, _SAMPLES).round().astype(int))
     alike = np.pad(_alike(clip[at], other.astype(np.float32)), ((0, 0), (1, 1)))
     alike = alike[:, :-2] | alike[:, 1:-1] | alike[:, 2:]
+    found = []
     for offset in range(-(len(clip) // 2), len(other) - len(clip) // 2):
         inside = np.flatnonzero((at + offset >= 0) & (at + offset < len(other)))
         if 2 * len(inside) > len(at) and alike[inside, at[inside] + offset].all():
-            return True
-    return False
+            found.append(_unlike(clip[at[inside]], other, at[inside] + offset))
+    if not found:
+        return False
+    best = min(found, key=lambda unlike: (-len(unlike), unlike.sum()))
+    moving = best & (best.mean(0) < 0.5)  # what is unlike most of the time stands still, as a title does
+    return bool(moving.reshape(-1, 4, 4, 4, 4).sum((2, 4)).max() <= _STRAY)
+
+
+def _unlike(looks: np.ndarray, other: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Where looks differ from the other's at those frames, or beside them where that is nearer; bool [S 256]."""
+    near = np.clip(at[:, None] + (-1, 0, 1), 0, len(other) - 1)
+    unlike = looks[:, None] ^ other[near]
+    return unlike[np.arange(len(at)), unlike.sum(2).argmin(1)]
 
 
 def _alike(few: np.ndarray, many: np.ndarray) -> np.ndarray:
     """Which looks are the same picture to an eye, bool [S F]; `many` are float32 zeros and ones."""
     both = few.astype(np.float32) @ many.T
     either = few.sum(1)[:, None] + many.sum(1) - both
-    return (either > 0) & (either - both <= _UNLIKE * either)
+    return (either > 0) & (either - both <= _SHARE * either)

@@ -47,6 +47,28 @@ def test_the_same_place_with_another_motion_is_no_repeat():
     assert repeats([seen("a", right), seen("b", left)]) == {}
 
 
+def spotted(film, places, seed):
+    """With a small square of spots of its own at a place (row, column) in each frame."""
+    spots = np.random.default_rng(seed).integers(0, 2, (4, 4, 1)).repeat(6, 0).repeat(9, 1) * 250
+    film = film.copy()
+    for frame, (row, column) in zip(film, places, strict=True):
+        frame[row : row + 24, column : column + 36] = spots
+    return film
+
+
+def test_another_figure_before_the_same_still_camera_is_no_repeat():
+    ground = shot(1, 17, size=(96, 144), step=0)
+    one, other = [(24 + 2 * f, 20) for f in range(17)], [(56 - 2 * f, 20) for f in range(17)]
+    assert repeats([seen("a", spotted(ground, one, 1)), seen("b", spotted(ground, other, 2))]) == {}
+    assert repeats([seen("a", spotted(ground, one, 1)), seen("b", spotted(ground, one, 1))]) == {"b": "a"}
+
+
+def test_the_same_opening_with_another_title_is_a_repeat():
+    opening = shot(1, 17, size=(96, 144), step=3)
+    a, b = (spotted(opening, [(60, 50)] * 17, seed) for seed in (1, 2))
+    assert repeats([seen("a", a), seen("b", b)]) == {"b": "a"}
+
+
 def test_a_picture_is_compared_with_pictures_alone():
     film = shot(1, 17)
     assert repeats([seen("film", film), seen("picture", film[:1]), seen("again", film[:1])]) == {"again": "picture"}
