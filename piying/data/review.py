@@ -60,9 +60,9 @@ def write(
 
 
 def _article(cut: Cut, decision: Decision, advice: Sequence[str]) -> str:
-    word = "yes" if decision.keep else "no"
-    state = {"yes": "kept", "no": "dropped"}[word] + (", changed by hand" if decision.by_hand else "")
-    media = f"{MEDIA if decision.keep else DROPPED}/{quote(cut.file)}"
+    word, state, place = ("yes", "kept", MEDIA) if decision.keep else ("no", "dropped", DROPPED)
+    state += ", changed by hand" * decision.by_hand
+    media = f"{place}/{quote(cut.file)}"
     scores = cut.scores
     facts = (
         f"{cut.start:.2f} to {cut.end:.2f} s,"
