@@ -47,7 +47,7 @@ def judge(
     records: Sequence[Record], captions: Mapping[str, Sequence[str]], edits: Edits, gone: Collection[str]
 ) -> dict[str, Decision]:
     """What the scores say of every clip, and people before them. `captions` are those that were found for each id,
-    `gone` the files that are nowhere. A clip is a repeat only of one that is kept."""
+    `gone` the files that are nowhere. A clip is a repeat of one that is kept, or that a person wants no copy of."""
     cuts = [(record, cut) for record in records for cut in record.cuts]
     sharp = [cut.scores.sharpness for _, cut in cuts if cut.scores.contrast >= BLANK]
     usual = float(np.median(sharp)) if sharp else 0.0
@@ -57,8 +57,8 @@ def judge(
         if cut.file in gone:
             why = f"gone: its file was deleted; to have it again, delete {WORK}/{record.prefix}.source.json"
             reasons[cut.id], edited[cut.id] = [why], {**edited[cut.id], "keep": False}
-    kept = [(record, cut) for record, cut in cuts if edited[cut.id].get("keep", not reasons[cut.id])]
-    again = repeats([Seen(cut.id, f"{record.prefix} {cut.shot}", cut.bits()) for record, cut in kept])
+    decided = [(record, cut) for record, cut in cuts if "keep" in edited[cut.id] or not reasons[cut.id]]
+    again = repeats([Seen(cut.id, f"{record.prefix} {cut.shot}", cut.bits()) for record, cut in decided])
     for name, first in again.items():
         reasons[name].append(f"repeat: shows again what {first} shows")
     decisions = {}
