@@ -133,7 +133,7 @@ def _merged(tuned: Tuned, adapter: Adapter, folder: Path) -> Iterator[float]:
         merged = merge(transformer, [(adapter, 1.0)])
         try:
             distance = float((_forward(transformer, probe) - wanted).norm() / (wanted - base).norm())
-            if not distance <= TOLERANCE[tuned.ready.dtype]:
+            if not distance < TOLERANCE[tuned.ready.dtype]:
                 raise PiyingError(f"{folder}: merging would round off all that was learned; use the adapter")
             yield distance
         finally:
