@@ -16,6 +16,7 @@ from piying.train.stage import part_of
 
 TOGETHER = """
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,10 @@ with ranks.together():
         read, out = tuning.read(Path(recipe), values, "tiny"), Path(folder) / name
         read = replace(read, batch=batch)
         minutes = 0 if how == "stop" or (how == "late" and ranks.rank() == 1) else None
-        tuned = tune(Path(dataset), model, read, out, device="cpu", resume=how == "resume", minutes=minutes)
+        if how == "lost" and ranks.rank() == 1:  # as where a kill comes while the ranks save
+            shutil.rmtree(out / "train" / "1-of-2" / "step-00000004")
+        resume = how in ("resume", "lost")
+        tuned = tune(Path(dataset), model, read, out, device="cpu", resume=resume, minutes=minutes)
         if tuned and ranks.rank() == 0:
             export(tuned, read, out, whole=False)
         ranks.wait()
@@ -56,12 +60,22 @@ def start(count, script, *arguments):
     assert [process.wait(200) for process in processes] == [0] * count
 
 
-def tensors(folder, name):
-    return {key: tensor.float() for key, tensor in checkpoint.read(folder / name)[1].items()}
+def tensors(folder):
+    return {key: tensor.float() for key, tensor in checkpoint.read(folder)[1].items()}
+
+
+def parts_of(run):
+    return [tensors(run / "train" / f"{rank}-of-2") for rank in (0, 1)]
+
+
+def same(parts, others):
+    for one, other in zip(parts, others, strict=True):
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.fixture
 def trained(dataset, tiny_model_folder, recipe, tmp_path):
+    """The folder of all runs, which two processes do one after another: each takes seconds to start."""
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     runs = [
@@ -74,6 +88,8 @@ def trained(dataset, tiny_model_folder, recipe, tmp_path):
             ("parts", True, "resume"),
         )
     ]
+    runs += [("full-lost", True, True, how, 2) for how in ("late", "lost")]
+    runs += [("odd", False, False, "new", 3)]
     start(2, script, dataset, tiny_model_folder, recipe, tmp_path, json.dumps(runs))
     return tmp_path
 
@@ -81,13 +97,9 @@ def trained(dataset, tiny_model_folder, recipe, tmp_path):
 def test_split_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(trained, tiny_model_folder):
     start_of = weights.load(tiny_model_folder).transformer.state_dict()
     for kind, made in (("lora", "adapter/README.md"), ("full", "model/model_index.json")):
-        parts, again = (
-            [tensors(trained / f"{kind}-{name}" / "train", f"{rank}-of-2") for rank in (0, 1)]
-            for name in ("split", "parts")
-        )
-        for one, other in zip(parts, again, strict=True):
-            assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-        whole = tensors(trained / f"{kind}-whole", "train")
+        parts = parts_of(trained / f"{kind}-split")
+        same(parts, parts_of(trained / f"{kind}-parts"))
+        whole = tensors(trained / f"{kind}-whole" / "train")
         for name, wanted in whole.items():
             if kind == "lora" and name.startswith("model/"):  # which each rank holds whole
                 torch.testing.assert_close(parts[0][name], wanted, rtol=1e-3, atol=1e-4, msg=name)
@@ -96,33 +108,23 @@ def test_split_weights_learn_what_whole_ones_do_and_go_on_after_a_stop(trained, 
                 learned = (wanted - start_of[name.removeprefix("model/")]).norm()
                 assert (torch.cat([part[name] for part in parts]) - wanted).norm() < 0.1 * learned, name
         assert (trained / f"{kind}-split" / made).is_file()
+    check_the_last_step_of_all(trained)
+    check_a_batch_that_does_not_divide(trained)
 
 
-def test_split_weights_go_on_from_the_last_step_that_every_rank_has(dataset, tiny_model_folder, recipe, tmp_path):
-    script = tmp_path / "together.py"
-    script.write_text(TOGETHER)
-    parts = [tmp_path / "run" / "train" / f"{rank}-of-2" for rank in (0, 1)]
+def check_the_last_step_of_all(trained):
+    """One rank's clock was over and one had lost its last step: all stopped for neither, and went on from the same."""
+    assert [checkpoint.steps(trained / "full-lost" / "train" / f"{rank}-of-2") for rank in (0, 1)] == [[2, 4], [2, 4]]
+    same(parts_of(trained / "full-split"), parts_of(trained / "full-lost"))
 
-    def go(how):
-        start(2, script, dataset, tiny_model_folder, recipe, tmp_path, json.dumps([("run", True, True, how, 2)]))
-        assert [checkpoint.steps(part) for part in parts] == [[2, 4], [2, 4]]  # whatever the clock of rank 1 says
-        return [checkpoint.read(part)[1] for part in parts]
 
-    whole = go("late")
-    (parts[1] / "step-00000004").rename(tmp_path / "gone")
-    for one, other in zip(whole, go("resume"), strict=True):
-        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+def check_a_batch_that_does_not_divide(trained):
+    """It is rounded up."""
+    assert json.loads((trained / "odd" / "recipe.json").read_text())["recipe"]["batch"] == 4
+    assert "4 steps of 4." in (trained / "odd" / "adapter" / "README.md").read_text("utf-8")
 
 
 def test_parts_of_another_number_of_processes_are_refused(tmp_path):
     (tmp_path / "0-of-4").mkdir()
     with pytest.raises(UsageError, match=r"0-of-4: weights in other parts; go on with as many processes"):
         part_of(tmp_path)
-
-
-def test_a_batch_that_does_not_divide_is_rounded_up(dataset, tiny_model_folder, recipe, tmp_path):
-    script = tmp_path / "together.py"
-    script.write_text(TOGETHER)
-    start(2, script, dataset, tiny_model_folder, recipe, tmp_path, json.dumps([("odd", False, False, "new", 3)]))
-    assert json.loads((tmp_path / "odd" / "recipe.json").read_text())["recipe"]["batch"] == 4
-    assert "4 steps of 4." in (tmp_path / "odd" / "adapter" / "README.md").read_text("utf-8")
