@@ -140,7 +140,7 @@ def _course(
             x = torch.cos(turn) * force * min(0.24, (room[0][1] - room[0][0]) / 2)
             y = torch.sin(turn) * force * min(0.24, (room[1][1] - room[1][0]) / 2)
         case "spin":
-            angle = 2 * torch.pi * flip * s  # forwards and once, so that its first picture tells the rest
+            angle = 2 * torch.pi * s  # once and clockwise: of two ways a model lays both over each other
         case "sway":
             angle = force * TILT * torch.sin(2 * torch.pi * (rng.choice((2, 2.5, 3)) * s + rng.random()))
             x, y = half_height * torch.sin(angle), half_height * (1 - torch.cos(angle))  # about its foot

@@ -22,7 +22,7 @@ TURNS = 8  # drawings of a leaf's tumble
 TURNS_PER_SECOND = 8
 
 DIMMING: dict[Weather, float] = {"clear": 1.0, "rain": 0.78, "snow": 0.8, "leaves": 1.0, "fog": 0.95}  # of the backdrop
-_LEAVES: tuple[RGB, ...] = ((0.86, 0.42, 0.16), (0.78, 0.22, 0.16), (0.92, 0.68, 0.2))
+_LEAVES: tuple[RGB, ...] = ((0.96, 0.42, 0.02), (0.55, 0.04, 0.06), (1.0, 0.84, 0.1))  # one stands out of any dusk
 
 
 @dataclass(frozen=True)

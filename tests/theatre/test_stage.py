@@ -151,10 +151,10 @@ def test_a_spinner_turns_about_itself_and_a_swayer_leans_to_and_fro():
     assert float(torch.hypot(x - x.mean(), y - y.mean()).max()) < 0.05 * HEIGHT
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_a_spinner_turns_once_the_way_that_it_faces(seed):
-    course = track(scene("car", motion="spin", seed=seed))
-    assert torch.allclose(course.angle[0], math.tau * course.facing[0] * torch.linspace(0, 1, 49))
+def test_a_spinner_turns_once_and_clockwise_whichever_way_it_faces():
+    courses = [track(scene("car", motion="spin", seed=seed)) for seed in range(8)]
+    assert {int(course.facing[0]) for course in courses} == {-1, 1}
+    assert all(torch.allclose(course.angle[0], math.tau * torch.linspace(0, 1, 49)) for course in courses)
 
 
 def test_a_traveller_faces_its_way():
@@ -247,12 +247,12 @@ def test_weather_moves_before_a_resting_backdrop_and_clear_air_does_not(weather)
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("weather", ["rain", "leaves"])
-def test_rain_and_leaves_stand_out_in_every_style_and_light(weather, style):
+@pytest.mark.parametrize(("weather", "least"), [("rain", 75), ("leaves", 110)])  # of 255
+def test_rain_and_leaves_stand_out_in_every_style_and_light(weather, least, style):
     for light in LIGHTS:
         frames, _ = clip(scene(weather=weather, style=style, light=light, backdrop="meadow", seed=3), frames=3)
         change = (frames[2].float() - frames[0].float()).abs().amax(-1)
-        assert change.flatten().topk(200).values.mean() > 65  # of 255; leaves as grey as dusk had 52
+        assert change.flatten().topk(200).values.mean() > least
 
 
 @pytest.mark.parametrize("weather", ["snow", "leaves"])
