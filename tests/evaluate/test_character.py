@@ -34,11 +34,13 @@ class Player:
 
     def __init__(self, run, knows=lambda source: True):
         self.scenes, self.knows, self.made, self.name = {}, knows, 0, "nano"
+        self.instead = {}  # of each scene, what the base plays
         for key in ("report", "choosing"):
             asked = asks.theatre(run.dataset, 8, key)
             for named, plain in zip(asked["named"], asked["plain"], strict=True):
                 for ask, base in ((named, plain), (plain, plain)):
                     self.scenes[substitute(ask.prompt, run.dataset.aliases)] = ask.scene, base.scene
+                self.instead[named.scene] = plain.scene
         self.rack = SimpleNamespace(base_sha256=file.read(run.folder / "adapter").base_sha256)
         weight = SimpleNamespace(weight=torch.zeros(1))
         self.checkpoint = SimpleNamespace(
@@ -56,15 +58,24 @@ class Player:
 
 
 class Connoisseur:
-    """Sees all of a scene where a clip shows it, and otherwise nothing."""
+    """Sees all of a scene where a clip shows it and not what the base plays, and otherwise nothing."""
 
     mark, slow = "1", False
+
+    def __init__(self, instead):
+        self.instead = instead
 
     def see(self, frames, ask):
         moments = torch.linspace(0, len(frames) - 1, FRAMES).round().long()
         clip = torch.from_numpy(frames)[moments].movedim(-1, 1).float()
         small = torch.nn.functional.interpolate(clip, SMALL, mode="area").movedim(1, -1)
-        alike = ask.drawn and (small - torch.from_numpy(drawn(ask.drawn)).float()).abs().mean() < 8
+
+        def distance(scene):
+            return (small - torch.from_numpy(drawn(scene)).float()).abs().mean()
+
+        alike = ask.drawn and distance(ask.drawn) < 12
+        if alike and ask.drawn in self.instead:
+            alike = distance(ask.drawn) < distance(self.instead[ask.drawn])
         told = ask.told if alike else {}
         cast = tuple(told[key] for key in ("subject", "subject2") if key in told)
         motions = tuple(told[key] for key in ("motion", "motion2") if key in told)
@@ -97,7 +108,7 @@ def player(run, monkeypatch):
     monkeypatch.setattr(character, "KNOWN", 2)
     monkeypatch.setattr(character, "load", lambda model, device, say: player)
     monkeypatch.setattr(scenery, "learn", lambda vae, folder, device: None)
-    monkeypatch.setattr(jury, "Theatre", lambda places: Connoisseur())
+    monkeypatch.setattr(jury, "Theatre", lambda places: Connoisseur(player.instead))
     monkeypatch.setattr(footage, "reconstruct", lambda vae, clips: clips ^ 1)
     return player
 
