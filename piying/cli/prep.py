@@ -1,6 +1,5 @@
 """`piying prep`: footage becomes clips with captions, every decision laid open."""
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -41,7 +40,6 @@ def prep(
     from piying.data.prep import made_for
     from piying.data.prep import prep as prepare
     from piying.errors import PiyingError
-    from piying.prompts.endpoint import endpoint
 
     before, length = made_for(out) or ("nano", None)
     model = model or before
@@ -50,8 +48,6 @@ def prep(
     config, reader = known(model)
     opened = None
     if captioner:
-        if re.match(r"\w+://", captioner):
-            endpoint(captioner, captioner_model, option="captioner")  # so that what it refuses is told before the work
         opened = opener(captioner, captioner_model, option="captioner", sends="frames of the clips", sees=True)
     found = sources.survey(footage, out)
     with terminal.progress("files", len(found.sources)) as advance:

@@ -103,22 +103,25 @@ def opener(
     where: str, model: str | None, *, option: str = "enhancer", sends: str = "the prompt", sees: bool = False
 ) -> "Callable[[], Ask]":
     """Opens an address, or the model of a folder, and says which. `option` is what it was given as; one that `sees`
-    takes pictures."""
+    takes pictures. Raises UsageError at once for an address that cannot be meant."""
+    if re.match(r"\w+://", where):
+        from piying.prompts.endpoint import endpoint
 
-    def open_model() -> "Ask":
-        if re.match(r"\w+://", where):
-            from piying.prompts.endpoint import endpoint
+        ask = endpoint(where, model, os.environ.get("PIYING_ENDPOINT_KEY"), option=option)
 
-            ask = endpoint(where, model, os.environ.get("PIYING_ENDPOINT_KEY"), option=option)
+        def open_address() -> "Ask":
             terminal.say(f"sending {sends} to {model} at {where}")
             return ask
 
+        return open_address
+
+    def open_folder() -> "Ask":
         from piying.prompts.local import local
 
         terminal.say(f"loading {where}")
         return local(Path(where), sees=sees, option=option)
 
-    return open_model
+    return open_folder
 
 
 def advice(reading: Reading, reader: Reader) -> list[str]:

@@ -117,12 +117,15 @@ def draw(stage: str, folder: Path, every: int, picture: Callable[[Any, Path], No
 def save(folder: Path, every: int, is_over: Callable[[], bool]) -> Hook:
     """Checkpoints, every so often, at the last step and where the clock ends the run, which it does here.
 
-    None while gradients are not finite: the weights may be lost, and the last good ones would go for them.
+    None while gradients are not finite: the weights may be lost, and the last good ones would go for them. The clock
+    waits for that, since `rescue` lets it last for a few steps alone.
     """
 
     def hook(state: State[Any], facts: Facts) -> bool:
         over = is_over()
-        if state.lost[0] == 0 and (over or state.step % every == 0 or state.step == state.steps):
+        if state.lost[0] > 0:
+            return False
+        if over or state.step % every == 0 or state.step == state.steps:
             refuse_infinite(state, facts)
             checkpoint.write(folder, state.step, state.tensors())
         return over

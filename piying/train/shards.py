@@ -1,6 +1,7 @@
 """Weights split over the ranks that torchrun started: each holds a part and lends it when a block is run (FSDP2)."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from piying.errors import UsageError
 from piying.models.transformer import Block, Transformer
 from piying.parallel import ranks
 
@@ -50,11 +52,17 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         local(tensor).copy_(tensors[name])
 
 
-def newest(steps: Sequence[int]) -> int:
-    """The last of the steps that every rank brings; 0 where there is none. All ranks have to ask."""
+def newest(steps: Sequence[int], folder: Path) -> int:
+    """The last of the steps that every rank brings from its part of a folder; 0 where none brings any. All have to ask.
+
+    Raises UsageError where they have none in common: then the parts of one are missing.
+    """
     brought: list[Sequence[int]] = [()] * ranks.count()
     dist.all_gather_object(brought, steps)
-    return max(set(brought[0]).intersection(*brought), default=0)
+    common = set(brought[0]).intersection(*brought)
+    if any(brought) and not common:
+        raise UsageError(f"{folder}: no step that every process saved is there; bring back the parts, or delete all")
+    return max(common, default=0)
 
 
 def total(value: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def part_of(folder: Path) -> Path:
     for path in folder.glob("*-of-*"):
         if path.name.split("-of-")[1] != str(count):
             raise UsageError(f"{path}: weights in other parts; go on with as many processes, here are {count}")
-    checkpoint.forget(mine, shards.newest(checkpoint.steps(mine)))
+    checkpoint.forget(mine, shards.newest(checkpoint.steps(mine), folder))
     return mine
 
 

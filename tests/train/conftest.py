@@ -82,3 +82,8 @@ def log() -> Callable[[Path], list[dict[str, float]]]:
         return [json.loads(line) for line in (out / "train.jsonl").read_text("utf-8").splitlines()]
 
     return log
+
+
+@pytest.fixture
+def tiny(tiny_model_folder):
+    return tiny_model_folder

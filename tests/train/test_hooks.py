@@ -26,6 +26,19 @@ def test_weights_that_are_lost_take_the_place_of_no_good_ones(tmp_path):
     assert checkpoint.steps(tmp_path) == [18, 20] and (model.weight - start).abs().max() < 0.05
 
 
+def test_the_clock_waits_until_weights_may_be_saved(tmp_path):
+    recipe = OptimizerRecipe(ema=0.0)
+    model = nn.Linear(2, 2)
+    state = State(model, recipe, 20, Optimizer(model, recipe, 20, forgiving=True))
+    looking_on = [hooks.rescue("t", tmp_path, lambda event: None), hooks.save(tmp_path, 100, lambda: state.step >= 3)]
+
+    def loss(model, step):
+        return model.weight.sum() * (torch.nan if step in (2, 3) else 1.0), {}
+
+    assert not train(state, lambda step: step, loss, looking_on)
+    assert checkpoint.steps(tmp_path) == [5]
+
+
 def test_only_pictures_that_there_are_are_told_of(tmp_path):
     recipe, told = OptimizerRecipe(ema=0.0), []
     state = State(nn.Linear(2, 2), recipe, 4)

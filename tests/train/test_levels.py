@@ -3,7 +3,7 @@ import torch
 
 from piying.config import COGVIDEOX_2B, COGVIDEOX_5B
 from piying.sampling.schedule import alphas
-from piying.train.tune.levels import STRATA, held_out_timesteps, stratified, timesteps_at
+from piying.train.levels import STRATA, held_out_timesteps, stratified, timesteps_at
 
 
 def log_snrs(member):

@@ -124,6 +124,18 @@ def check_a_batch_that_does_not_divide(trained):
     assert "4 steps of 4." in (trained / "odd" / "adapter" / "README.md").read_text("utf-8")
 
 
+def test_nothing_is_deleted_where_the_parts_of_one_are_missing(tmp_path, monkeypatch):
+    (tmp_path / "0-of-1" / "step-00000004").mkdir(parents=True)
+
+    def gather(brought, steps):
+        brought[:] = [steps, []]
+
+    monkeypatch.setattr("torch.distributed.all_gather_object", gather)
+    with pytest.raises(UsageError, match=r"no step that every process saved is there; bring back the parts"):
+        part_of(tmp_path)
+    assert (tmp_path / "0-of-1" / "step-00000004").is_dir()
+
+
 def test_parts_of_another_number_of_processes_are_refused(tmp_path):
     (tmp_path / "0-of-4").mkdir()
     with pytest.raises(UsageError, match=r"0-of-4: weights in other parts; go on with as many processes"):

@@ -17,6 +17,7 @@ from piying.theatre.captions import caption
 from piying.theatre.scene import Scene
 from piying.theatre.sheet import contact_sheet
 from piying.train.given import fill_patch
+from piying.train.levels import held_out_timesteps
 from piying.train.loop import Facts
 from piying.train.loss import velocity_error
 from piying.train.nano.batch import Batch, Batches
@@ -25,7 +26,6 @@ from piying.train.nano.recipe import Recipe, largest, locate, total
 from piying.train.nano.text import LANGUAGES
 from piying.train.seeds import draw_at, training_scene, validation_scene
 from piying.train.stage import Run, Stage, finished, perform
-from piying.train.tune.levels import held_out_timesteps
 from piying.weights import Checkpoint
 
 NAME = "transformer"

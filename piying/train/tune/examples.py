@@ -17,9 +17,9 @@ from piying.parallel import ranks
 from piying.prompts.aliases import substitute
 from piying.sampling.schedule import alphas
 from piying.train.given import condition, fill_patch
+from piying.train.levels import held_out_timesteps, stratified, timesteps_at
 from piying.train.seeds import draw_at, noise_at, rank_key
 from piying.train.tune.cache import Moments
-from piying.train.tune.levels import held_out_timesteps, stratified, timesteps_at
 from piying.train.tune.tuning import Tuning
 
 

@@ -1,4 +1,4 @@
-"""Which levels of noise a fine-tuning sees, spread evenly over its samples, and where any held-out loss is measured."""
+"""Which levels of noise a fine-tuning sees, spread evenly over its samples, and where held-out losses are measured."""
 
 import torch
 from torch import Tensor
