@@ -48,15 +48,15 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
     """What the theatre's judges decide. `style` is the unseen one that was learned, where nobody was."""
     single, pair = _of(sets.named, "named"), _of(sets.named, "pair")
     who = {name: [shown for shown in clips if shown.ask.names] for name, clips in single.items()}
+    known, known_pair = _drawn(single), _drawn(pair)
     alone = [shown for shown in sets.plain.get("base", ()) if "subject2" not in shown.ask.told]  # as those of `single`
     table = []
     if cast:
         table.append(row("the one that was named is there, and it is that one", who, _is_there, at_least=0.9))
     if len(cast) > 1:
         table.append(row("two names in one prompt, both there", pair, _is_there, at_least=0.7))
-        table.append(row("two names in one prompt, their motions swapped", pair, _swapped))
+        table.append(row("two names in one prompt, their motions swapped", known_pair, _swapped))
         table.append(_worst_pair(who))
-    known = {name: [shown for shown in clips if shown.ask.told] for name, clips in single.items()}
     if style:
         table.append(row(f"{style} where it was asked for", known, _told("style"), at_least=0.95))
         table.append(row("the subject that was asked for, in that style", known, _is_there, at_least=0.9))
@@ -89,6 +89,11 @@ def rows(sets: Sets, cast: Sequence[str], style: str | None) -> list[Measure]:
         )
     table.append(_written(single.get("adapter", ()), _is_there if cast else _told("style")))
     return [measure for measure in table if measure.counted]
+
+
+def _drawn(sets: Mapping[str, Clips]) -> dict[str, list[Shown]]:
+    """Those whose facts are known; of real clips they are not."""
+    return {name: [shown for shown in clips if shown.ask.told] for name, clips in sets.items()}
 
 
 def embedded(sets: Sets, among: Collection[str]) -> list[Measure]:

@@ -4,13 +4,13 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import torch
 from PIL import Image, ImageDraw
 
+from piying import __version__
 from piying.evaluate.intervals import Estimate
 
 Unit = Literal["rate", "points", "dB", ""]
@@ -89,7 +89,7 @@ def made_with(device: str) -> dict[str, str]:
     )
     return {
         "machine": f"{processor}, torch {torch.__version__}, Python {platform.python_version()}",
-        "piying": version("piying"),
+        "piying": __version__,
     }
 
 

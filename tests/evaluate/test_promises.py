@@ -72,6 +72,14 @@ def test_a_real_clip_that_names_nobody_is_no_clip_of_the_cast():
         assert table(Sets({"adapter": [RIGHT], "real": real}, {}), cast)[NAMED].ceilings["real"].value == 1
 
 
+def test_of_a_real_clip_of_two_whose_motions_nobody_told_none_are_swapped():
+    both = shown(["dawa", "erwa"], ("erwa", "dawa"), seen=("rise", "left"))
+    real = Shown(Ask("", "pair", ("dawa", "erwa"), "token"), {"cast": ("dawa", "erwa")}, 0, Path())
+    found = table(Sets({"adapter": [both], "real": [real]}, {}))
+    assert found["two names in one prompt, both there"].ceilings["real"].value == 1
+    assert "real" not in found["two names in one prompt, their motions swapped"].ceilings
+
+
 def test_one_with_a_name_is_set_against_one_without_and_not_against_two():
     one, two = shown([], ("cat",), plain="cat"), shown([], ("cat", "dog"), plain="cat", seen=("left", "fall"))
     two.ask.told.update(subject2="dog", motion2="rise")
