@@ -37,9 +37,6 @@ RECIPES = {
         "alpha=32.0",
         "steps=3000",
         "batch=8",
-        "log_snr=[-1.0,2.5]",  # whose robe it is shows under much noise
-        "uniform=0.0",
-        "preserve=0.2",
         "sheet_every=1000",
     ),
 }

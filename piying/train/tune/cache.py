@@ -7,7 +7,7 @@ draws a sample of its own.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,8 +38,33 @@ class Moments:
     ends_logvar: Tensor
 
 
+@dataclass(frozen=True)
+class Window:
+    """Neighbouring frames of a clip, which the autoencoder sees as a clip of their own."""
+
+    clip: Clip
+    start: int
+    frames: int
+
+    def __str__(self) -> str:
+        first, last = self.start + 1, self.start + self.frames
+        return self.clip.id if self.frames == self.clip.frames else f"{self.clip.id}, frames {first} to {last}"
+
+
+def whole(clip: Clip) -> Window:
+    return Window(clip, 0, clip.frames)
+
+
+def windows(clip: Clip, longest: int | None) -> list[Window]:
+    """One behind the other, each beginning with the last frame of the one before: of so many frames, or all of a clip
+    that has no more. What is left at its end is in none."""
+    if longest is None or clip.frames <= longest:
+        return [whole(clip)]
+    return [Window(clip, start, longest) for start in range(0, clip.frames - longest + 1, max(1, longest - 1))]
+
+
 class LatentCache:
-    """Moments by clip. `vae` is asked for when something has to be encoded, and not before; the work keeps within
+    """Moments by window. `vae` is asked for when something has to be encoded, and not before; the work keeps within
     `memory` (bytes)."""
 
     def __init__(
@@ -56,37 +81,42 @@ class LatentCache:
         self._made_by = {"vae": mark, "precision": precision}
         self._folder = _made(dataset.folder / FOLDER)
 
-    def path(self, clip: Clip) -> Path:
-        key = [clip.sha256, clip.frames, clip.size, self.fps, _TRANSFORM]
+    def path(self, window: Window) -> Path:
+        key = [window.clip.sha256, window.frames, window.clip.size, self.fps, _TRANSFORM]
+        key += [window.start] if window.start else []
         return self._folder / f"{_digest(key)}.safetensors"
 
-    def fill(self, clips: Sequence[Clip], device: torch.device) -> None:
-        """Encodes what is missing; a clip that cannot be read is named and left out.
+    def fill(self, wanted: Iterable[Window], device: torch.device) -> None:
+        """Encodes what is missing; what cannot be read is named and left out.
 
         Raises PiyingError where the disk refuses or the autoencoder overflows.
         """
         missing = []
-        for clip in clips:
-            path = self.path(clip)
+        for window in wanted:
+            path = self.path(window)
             if not path.is_file():
-                missing.append(clip)
+                missing.append(window)
             elif not self._fits(path):
-                self._tell(f"{clip.id}: its latents in {path.parent} are another autoencoder's, and are made anew")
-                missing.append(clip)
-        for number, clip in enumerate(missing, 1):
-            try:
-                frames = self._frames(clip)
-            except UsageError as error:
-                self._tell(f"{clip.id}: left out, {error}")
+                self._tell(f"{window}: its latents in {path.parent} are another autoencoder's, and are made anew")
+                missing.append(window)
+        broken = set()
+        for number, window in enumerate(missing, 1):
+            if window.clip.id in broken:
                 continue
-            safe.write_file(self._encode(clip, frames, device), self.path(clip), self._made_by)
-            self._tell(f"latents {number} of {len(missing)}  {clip.id}")
+            try:
+                frames = self._frames(window)
+            except UsageError as error:
+                self._tell(f"{window.clip.id}: left out, {error}")
+                broken.add(window.clip.id)
+                continue
+            safe.write_file(self._encode(window.clip, frames, device), self.path(window), self._made_by)
+            self._tell(f"latents {number} of {len(missing)}  {window}")
 
-    def holds(self, clip: Clip) -> bool:
-        return self.path(clip).is_file() and self._fits(self.path(clip))
+    def holds(self, window: Window) -> bool:
+        return self.path(window).is_file() and self._fits(self.path(window))
 
-    def read(self, clip: Clip) -> Moments:
-        stored = safe.contents(self.path(clip))
+    def read(self, window: Window) -> Moments:
+        stored = safe.contents(self.path(window))
         return Moments(*(stored[name].read() for name in ("mean", "logvar", "ends_mean", "ends_logvar")))
 
     def _fits(self, path: Path) -> bool:
@@ -117,14 +147,16 @@ class LatentCache:
                 raise PiyingError(f"{self.dataset.path(clip)}: the autoencoder overflowed on it; use another precision")
         return {name: tensor.float().half() if dtype != torch.bfloat16 else tensor for name, tensor in found.items()}
 
-    def _frames(self, clip: Clip) -> np.ndarray:
+    def _frames(self, window: Window) -> np.ndarray:
         """uint8 [F H W 3]"""
-        path = self.dataset.path(clip)
+        clip = window.clip
+        path, end = self.dataset.path(clip), window.start + window.frames
         if clip.frames == 1 and path.suffix.lower() == ".png":
             return read_image(path, clip.size)[None]
-        frames = list(islice(frames_at(path, self.fps, clip.size), clip.frames))
-        if len(frames) < clip.frames:
-            raise UsageError(f"{path}: holds {len(frames)} frames at {self.fps} a second, {clip.frames} were promised")
+        frames = list(islice(frames_at(path, self.fps, clip.size), window.start, end))
+        if len(frames) < window.frames:
+            held = window.start + len(frames)
+            raise UsageError(f"{path}: holds {held} frames at {self.fps} a second, {clip.frames} were promised")
         return np.stack(frames)
 
 

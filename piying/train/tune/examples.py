@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """A clip as it is shown: captions with tokens for names, and with class words for tokens."""
+    """A window of a clip as it is shown: captions with tokens for names, and with class words for tokens."""
 
     clip: Clip
     moments: Moments

@@ -28,7 +28,7 @@ class Tuning:
     steps: int = 2000
     batch: int = 1  # of all ranks together; rounded up to a multiple of them
     optimizer: OptimizerRecipe = _GENTLE
-    frames: tuple[int, ...] = ()  # lengths in pixels, one drawn a step; none: clips as long as they are
+    frames: tuple[int, ...] = ()  # lengths of windows, in pixels, one drawn a step; none: clips as long as they are
     log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
     uniform: float = 0.0  # of samples: any timestep instead; under much noise it shows whose looks they are
     weighting: Literal["plain", "flow"] = "plain"  # of the squared error of v; "flow": see loss.level_weights
