@@ -74,7 +74,7 @@ def member(who: Troupe) -> Member:
 
 def _scene(cast: Sequence[Troupe], who: Troupe, dice: random.Random) -> Scene:
     others = [other for other in cast if other != who]
-    together = [dice.choice(others)] if others and dice.random() < casting.LEARNED_PAIRS else []
+    together = [dice.choice(others)] if others and dice.random() < casting.PAIR_SHARE else []
     return casting.draw(dice, "any", cast=[who, *together], styles=STYLES, actors=2 if together else 1)
 
 
