@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from toys import toy, toy_checkpoint
@@ -12,7 +13,7 @@ from piying.data.dataset import Clip
 from piying.errors import PiyingError
 from piying.models.vae import to_pixels
 from piying.train.tune.cache import FOLDER, LatentCache, TextCache, Window, mark_of, whole, windows
-from piying.video import read_frames
+from piying.video import read_frames, writing
 from piying.weights import safe
 
 CPU = torch.device("cpu")
@@ -51,12 +52,15 @@ def test_moments_are_what_the_autoencoder_says_of_the_clip_and_of_its_ends(datas
 def test_a_window_is_what_the_autoencoder_says_of_its_frames_alone(dataset, model):
     latents, _ = cache(dataset, model)
     clip = latents.dataset.clips[0]
-    late = Window(clip, 4, 5)
-    latents.fill([whole(clip), late], CPU)
+    with writing(dataset / clip.media, 8) as write:
+        write(np.random.default_rng(1).integers(0, 255, (9, 4, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2))
+    early, late = Window(clip, 0, 5), Window(clip, 4, 5)
+    latents.fill([whole(clip), early, late], CPU)
     pixels = to_pixels(torch.from_numpy(read_frames(dataset / clip.media)[4:9])[None])
     with torch.no_grad():
         mean = model.vae.encode(pixels)[0][0].transpose(0, 1)
     torch.testing.assert_close(latents.read(late).mean.float(), mean, rtol=2e-3, atol=2e-3)
+    assert not torch.allclose(latents.read(early).mean.float(), mean, rtol=2e-3, atol=2e-3)
     assert latents.read(whole(clip)).mean.shape[0] == 3 and mean.shape[0] == 2
 
 

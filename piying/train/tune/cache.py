@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,8 @@ class LatentCache:
         return self._folder / f"{_digest(key)}.safetensors"
 
     def fill(self, wanted: Iterable[Window], device: torch.device) -> None:
-        """Encodes what is missing; what cannot be read is named and left out.
+        """Encodes what is missing, each clip read once where its windows follow each other; one that cannot be read is
+        named and left out.
 
         Raises PiyingError where the disk refuses or the autoencoder overflows.
         """
@@ -99,18 +100,18 @@ class LatentCache:
             elif not self._fits(path):
                 self._tell(f"{window}: its latents in {path.parent} are another autoencoder's, and are made anew")
                 missing.append(window)
-        broken = set()
-        for number, window in enumerate(missing, 1):
-            if window.clip.id in broken:
-                continue
+        made = 0
+        for clip, group in groupby(missing, lambda window: window.clip):
             try:
-                frames = self._frames(window)
+                frames = self._frames(clip)
             except UsageError as error:
-                self._tell(f"{window.clip.id}: left out, {error}")
-                broken.add(window.clip.id)
+                self._tell(f"{clip.id}: left out, {error}")
                 continue
-            safe.write_file(self._encode(window.clip, frames, device), self.path(window), self._made_by)
-            self._tell(f"latents {number} of {len(missing)}  {window}")
+            for window in group:
+                part = frames[window.start : window.start + window.frames]
+                safe.write_file(self._encode(clip, part, device), self.path(window), self._made_by)
+                made += 1
+                self._tell(f"latents {made} of {len(missing)}  {window}")
 
     def holds(self, window: Window) -> bool:
         return self.path(window).is_file() and self._fits(self.path(window))
@@ -147,16 +148,14 @@ class LatentCache:
                 raise PiyingError(f"{self.dataset.path(clip)}: the autoencoder overflowed on it; use another precision")
         return {name: tensor.float().half() if dtype != torch.bfloat16 else tensor for name, tensor in found.items()}
 
-    def _frames(self, window: Window) -> np.ndarray:
+    def _frames(self, clip: Clip) -> np.ndarray:
         """uint8 [F H W 3]"""
-        clip = window.clip
-        path, end = self.dataset.path(clip), window.start + window.frames
+        path = self.dataset.path(clip)
         if clip.frames == 1 and path.suffix.lower() == ".png":
             return read_image(path, clip.size)[None]
-        frames = list(islice(frames_at(path, self.fps, clip.size), window.start, end))
-        if len(frames) < window.frames:
-            held = window.start + len(frames)
-            raise UsageError(f"{path}: holds {held} frames at {self.fps} a second, {clip.frames} were promised")
+        frames = list(islice(frames_at(path, self.fps, clip.size), clip.frames))
+        if len(frames) < clip.frames:
+            raise UsageError(f"{path}: holds {len(frames)} frames at {self.fps} a second, {clip.frames} were promised")
         return np.stack(frames)
 
 

@@ -105,7 +105,7 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
         return Shown.of(window.clip, latents.read(window), dataset.cast)
 
     examples = [shown(window) for clip in learned for window in parts[clip.id]]
-    aside = [shown(window) for window in map(whole, held_out) if latents.holds(window)]
+    aside = [shown(whole(clip)) for clip in held_out]
     if tuning.prior and not _names(learned):
         raise UsageError(f"prior={tuning.prior}: no clip names anyone of the cast; run piying cast, or set prior=0")
     if ranks.rank() == 0:
