@@ -4,8 +4,9 @@ Each run trains an adapter on clips of the theatre and reports on it, as a perso
 measure of which something was promised becomes a row.
 
 child   one lantern child from 24 clips, with the recipe that is made for two CPU cores
-two     two children in one adapter, together in some of the clips; every fourth scene of the report has both
-nine    the whole troupe in one adapter
+two     two children in one adapter, from 60 clips of each, half of them with both; every fourth scene of the report
+        has both
+nine    the whole troupe in one adapter, from 40 clips of each
 style   woodcut, from 24 clips of the base's own puppets, through `piying prep`
 curve   one child from 5, 10, 20 and 40 clips: a table and a chart of their own
 
@@ -29,19 +30,13 @@ from piying.train.tune.tuning import CHARACTER
 
 RUNS = ("child", "two", "nine", "style", "curve")
 CURVE = (5, 10, 20, 40)
-CLIPS, STYLE = 24, "woodcut"
+CLIPS, STYLE = {"child": 24, "two": 60, "nine": 40, "style": 24}, "woodcut"  # of each of the cast
 RECIPES = {
-    "two": ("preserve=0.3",),
-    "nine": (
-        "rank=32",
-        "alpha=32.0",
-        "steps=3000",
-        "batch=8",
-        "sheet_every=1000",
-    ),
+    "two": ("rank=32", "alpha=32.0", "steps=1500", "batch=16"),
+    "nine": ("rank=32", "alpha=32.0", "steps=2600", "batch=32"),
 }
-UNNAMED = ("preserve=0.0", "uniform=0.0", "steps=800")  # a style has no class word to go back to
-TOY = ("steps=2", "batch=1", "frames=[9]", "sheet_every=2")
+UNNAMED = ("preserve=0.0", "uniform=0.0", "steps=800", "batch=8")  # a style has no class word to go back to
+TOY = ("steps=2", "batch=1", "sheet_every=2")
 NAMED = "the one that was named is there, and it is that one"
 COLUMNS = {
     "run": "",
@@ -164,7 +159,7 @@ def main() -> None:
         bars=("who", "value"),
         ours="",
     )
-    plans = [(kind, clips) for kind in chosen for clips in (CURVE if kind == "curve" else (CLIPS,))]
+    plans = [(kind, clips) for kind in chosen for clips in (CURVE if kind == "curve" else (CLIPS[kind],))]
     for place, (kind, clips) in enumerate(plans):
         minutes = given.minutes - (time.monotonic() - rows.began) / 60
         if minutes <= 0:

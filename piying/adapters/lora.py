@@ -36,12 +36,12 @@ class LoRA(nn.Module):
     def forward(self, x: Tensor, y: Tensor, base: Linear) -> Tensor:
         """x [.. in], y = W x + b [.. out] -> the change [.. out], in the type of y."""
         down, up = (matrix.flatten(1).to(x.dtype) for matrix in (self.down, self.up))
-        change = self.scale * F.linear(F.linear(x, down), up)
+        change = F.linear(self.strength * (self.scale * F.linear(x, down)), up)  # scaled where it is narrow
         if self.magnitude is not None:
             gain = self._gain(base)  # near 1: what is above that is lost where it is rounded first
             product = y if base.bias is None else y - base.bias
-            change = (gain - 1).to(y.dtype) * product + gain.to(y.dtype) * change
-        return (self.strength * change).to(y.dtype)
+            change = (self.strength * (gain - 1)).to(y.dtype) * product + gain.to(y.dtype) * change
+        return change.to(y.dtype)
 
     def layer(self) -> Layer:
         """What it has learned by now, as data on the CPU."""

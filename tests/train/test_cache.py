@@ -2,18 +2,16 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from toys import toy, toy_checkpoint
 
 from piying.config import NANO
 from piying.data import dataset as datasets
-from piying.data.dataset import Clip
 from piying.errors import PiyingError
 from piying.models.vae import to_pixels
-from piying.train.tune.cache import FOLDER, LatentCache, TextCache, Window, mark_of, whole, windows
-from piying.video import read_frames, writing
+from piying.train.tune.cache import FOLDER, LatentCache, TextCache, mark_of
+from piying.video import read_frames
 from piying.weights import safe
 
 CPU = torch.device("cpu")
@@ -38,8 +36,8 @@ def cache(folder, model, mark="one", precision="float32", told=None):
 def test_moments_are_what_the_autoencoder_says_of_the_clip_and_of_its_ends(dataset, model):
     latents, _ = cache(dataset, model)
     clip = latents.dataset.clips[0]
-    latents.fill([whole(clip)], CPU)
-    found = latents.read(whole(clip))
+    latents.fill([clip], CPU)
+    found = latents.read(clip)
     pixels = to_pixels(torch.from_numpy(read_frames(dataset / clip.media))[None])
     with torch.no_grad():
         mean, logvar = (x[0].transpose(0, 1) for x in model.vae.encode(pixels))
@@ -49,67 +47,43 @@ def test_moments_are_what_the_autoencoder_says_of_the_clip_and_of_its_ends(datas
     torch.testing.assert_close(found.ends_mean[1].float(), last, rtol=2e-3, atol=2e-3)
 
 
-def test_a_window_is_what_the_autoencoder_says_of_its_frames_alone(dataset, model):
-    latents, _ = cache(dataset, model)
-    clip = latents.dataset.clips[0]
-    with writing(dataset / clip.media, 8) as write:
-        write(np.random.default_rng(1).integers(0, 255, (9, 4, 6, 3), np.uint8).repeat(8, 1).repeat(8, 2))
-    early, late = Window(clip, 0, 5), Window(clip, 4, 5)
-    latents.fill([whole(clip), early, late], CPU)
-    pixels = to_pixels(torch.from_numpy(read_frames(dataset / clip.media)[4:9])[None])
-    with torch.no_grad():
-        mean = model.vae.encode(pixels)[0][0].transpose(0, 1)
-    torch.testing.assert_close(latents.read(late).mean.float(), mean, rtol=2e-3, atol=2e-3)
-    assert not torch.allclose(latents.read(early).mean.float(), mean, rtol=2e-3, atol=2e-3)
-    assert latents.read(whole(clip)).mean.shape[0] == 3 and mean.shape[0] == 2
-
-
-def test_windows_stand_one_behind_the_other_and_a_short_clip_is_one():
-    clip = Clip(id="a", media="m", frames=49, fps=8, size=(32, 48), sha256="")
-    assert [(one.start, one.frames) for one in windows(clip, 17)] == [(0, 17), (16, 17), (32, 17)]
-    assert [(one.start, one.frames) for one in windows(replace(clip, frames=41), 17)] == [(0, 17), (16, 17)]
-    for longest in (None, 49, 57):
-        assert windows(clip, longest) == [whole(clip)]
-    assert [one.start for one in windows(replace(clip, frames=3), 1)] == [0, 1, 2]
-
-
 def test_what_is_there_is_not_made_again_and_an_image_is_a_clip_of_one_frame(dataset, model):
     latents, asked = cache(dataset, model)
-    latents.fill(map(whole, latents.dataset.clips), CPU)
+    latents.fill(latents.dataset.clips, CPU)
     assert len(asked) == 9
-    assert latents.read(whole(latents.dataset.clips[-1])).mean.shape == (1, 16, 4, 6)
+    assert latents.read(latents.dataset.clips[-1]).mean.shape == (1, 16, 4, 6)
     again, asked = cache(dataset, model)
-    again.fill(map(whole, again.dataset.clips), CPU)
+    again.fill(again.dataset.clips, CPU)
     assert not asked
 
 
 @pytest.mark.parametrize("other", [{"mark": "two"}, {"precision": "bfloat16"}], ids=["autoencoder", "precision"])
 def test_latents_of_another_autoencoder_are_not_read_and_that_is_said(dataset, model, other):
     first, _ = cache(dataset, model)
-    first.fill([whole(first.dataset.clips[0])], CPU)
+    first.fill(first.dataset.clips[:1], CPU)
     told = []
     second, asked = cache(dataset, model, told=told, **other)
-    second.fill([whole(second.dataset.clips[0])], CPU)
+    second.fill(second.dataset.clips[:1], CPU)
     assert asked and "clip-0: its latents in" in told[0] and "another autoencoder's" in told[0]
-    assert safe.metadata(second.path(whole(second.dataset.clips[0])))["vae"] == other.get("mark", "one")
+    assert safe.metadata(second.path(second.dataset.clips[0]))["vae"] == other.get("mark", "one")
 
 
 def test_a_clip_whose_media_size_or_length_changed_has_other_latents(dataset, model):
     latents, _ = cache(dataset, model)
     clip = latents.dataset.clips[0]
     others = [replace(clip, sha256="0"), replace(clip, size=(16, 48)), replace(clip, frames=1)]
-    assert len({latents.path(whole(one)) for one in (clip, *others)}) == 4
-    assert latents.path(whole(replace(clip, captions=("a",), episode="x"))) == latents.path(whole(clip))
+    assert len({latents.path(one) for one in (clip, *others)}) == 4
+    assert latents.path(replace(clip, captions=("a",), episode="x")) == latents.path(clip)
 
 
 def test_a_file_that_was_cut_off_is_made_anew(dataset, model):
     latents, _ = cache(dataset, model)
     clip = latents.dataset.clips[0]
-    latents.fill([whole(clip)], CPU)
-    path = latents.path(whole(clip))
+    latents.fill([clip], CPU)
+    path = latents.path(clip)
     path.write_bytes(path.read_bytes()[:100])
-    latents.fill([whole(clip)], CPU)
-    assert latents.read(whole(clip)).mean.isfinite().all()
+    latents.fill([clip], CPU)
+    assert latents.read(clip).mean.isfinite().all()
 
 
 def test_a_clip_that_is_shorter_than_promised_or_broken_is_named_and_the_rest_goes_on(dataset, model):
@@ -117,10 +91,10 @@ def test_a_clip_that_is_shorter_than_promised_or_broken_is_named_and_the_rest_go
     latents, _ = cache(dataset, model, told=told)
     first, second, third = latents.dataset.clips[:3]
     (dataset / second.media).write_bytes((dataset / second.media).read_bytes()[:200])
-    latents.fill(map(whole, (replace(first, frames=17), second, third)), CPU)
+    latents.fill([replace(first, frames=17), second, third], CPU)
     assert "clip-0: left out, " in told[0] and "0.mp4: holds 9 frames at 8 a second, 17 were promised" in told[0]
     assert "clip-1: left out, " in told[1] and "1.mp4: holds no video" in told[1]
-    assert [latents.holds(whole(clip)) for clip in (replace(first, frames=17), second, third)] == [False, False, True]
+    assert [latents.holds(clip) for clip in (replace(first, frames=17), second, third)] == [False, False, True]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(dataset, model, monkeypatch):
@@ -131,7 +105,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(dataset, model, monkeypatch)
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(PiyingError, match="No space left on device"):
-        latents.fill([whole(latents.dataset.clips[0])], CPU)
+        latents.fill(latents.dataset.clips[:1], CPU)
     assert not list((dataset / FOLDER).iterdir())
 
 

@@ -59,24 +59,21 @@ def test_samples_are_drawn_anew_from_mean_and_variance_in_the_scale_of_the_model
     assert drawn.std(0).mean().item() == pytest.approx(torch.tensor(-1.0).exp().item(), rel=0.02)
 
 
-def test_lengths_are_beginnings_of_clips_and_clips_of_one_shape_come_together():
+def test_clips_are_whole_and_those_of_one_shape_come_together():
     clips = [shown(0), shown(1), shown(2, frames=1)]
-    given, _ = examples(Tuning(batch=4, frames=(9, 17)), clips)
-    lengths = [given(step).x0.shape[1] for step in range(60)]
-    assert set(lengths) == {3, 5, 1}
-    scale = toy(NANO).vae.latent_scale
-    starts = [one.moments.mean * scale for one in clips if len(one.moments.mean) > 1]
-    example = next(given(step) for step in range(60) if given(step).x0.shape[1] == 3)
-    assert all(any(torch.allclose(row, start[:3], atol=1e-4, rtol=0) for start in starts) for row in example.x0)
+    given, _ = examples(Tuning(batch=4), clips)
+    assert {given(step).x0.shape[1] for step in range(60)} == {13, 1}
+    wholes = [one.moments.mean * toy(NANO).vae.latent_scale for one in clips[:2]]
+    example = next(given(step) for step in range(60) if given(step).x0.shape[1] == 13)
+    assert all(any(torch.allclose(row, one, atol=1e-4, rtol=0) for one in wholes) for row in example.x0)
 
 
 def test_the_largest_of_all_that_a_step_may_draw_are_told():
     small, prior = shown(0, frames=13), shown(1, frames=25, names=())
     high = shown(2, frames=6)
     high = replace(high, moments=Moments(*[torch.zeros(count, 16, 8, 12) for count in (6, 6, 2, 2)]))
-    for frames, prior_share, wanted in (((), 0.0, (25, 4, 6)), ((), 0.3, (6, 8, 12)), ((9, 17), 0.0, (5, 8, 12))):
-        tuning = Tuning(frames=frames, prior=prior_share, preserve=0.0)
-        given = examples(tuning, [small, prior, high])[0].largest()
+    for prior_share, wanted in ((0.0, (25, 4, 6)), (0.3, (6, 8, 12))):
+        given = examples(Tuning(prior=prior_share, preserve=0.0), [small, prior, high])[0].largest()
         assert {given(step).x0.shape[1:] for step in range(4)} == {(wanted[0], 16, *wanted[1:])}
 
 

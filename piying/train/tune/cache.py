@@ -7,9 +7,9 @@ draws a sample of its own.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,33 +38,8 @@ class Moments:
     ends_logvar: Tensor
 
 
-@dataclass(frozen=True)
-class Window:
-    """Neighbouring frames of a clip, which the autoencoder sees as a clip of their own."""
-
-    clip: Clip
-    start: int
-    frames: int
-
-    def __str__(self) -> str:
-        first, last = self.start + 1, self.start + self.frames
-        return self.clip.id if self.frames == self.clip.frames else f"{self.clip.id}, frames {first} to {last}"
-
-
-def whole(clip: Clip) -> Window:
-    return Window(clip, 0, clip.frames)
-
-
-def windows(clip: Clip, longest: int | None) -> list[Window]:
-    """One behind the other, each beginning with the last frame of the one before: of so many frames, or all of a clip
-    that has no more. What is left at its end is in none."""
-    if longest is None or clip.frames <= longest:
-        return [whole(clip)]
-    return [Window(clip, start, longest) for start in range(0, clip.frames - longest + 1, max(1, longest - 1))]
-
-
 class LatentCache:
-    """Moments by window. `vae` is asked for when something has to be encoded, and not before; the work keeps within
+    """Moments by clip. `vae` is asked for when something has to be encoded, and not before; the work keeps within
     `memory` (bytes)."""
 
     def __init__(
@@ -81,43 +56,37 @@ class LatentCache:
         self._made_by = {"vae": mark, "precision": precision}
         self._folder = _made(dataset.folder / FOLDER)
 
-    def path(self, window: Window) -> Path:
-        key = [window.clip.sha256, window.frames, window.clip.size, self.fps, _TRANSFORM]
-        key += [window.start] if window.start else []
+    def path(self, clip: Clip) -> Path:
+        key = [clip.sha256, clip.frames, clip.size, self.fps, _TRANSFORM]
         return self._folder / f"{_digest(key)}.safetensors"
 
-    def fill(self, wanted: Iterable[Window], device: torch.device) -> None:
-        """Encodes what is missing, each clip read once where its windows follow each other; one that cannot be read is
-        named and left out.
+    def fill(self, clips: Sequence[Clip], device: torch.device) -> None:
+        """Encodes what is missing; a clip that cannot be read is named and left out.
 
         Raises PiyingError where the disk refuses or the autoencoder overflows.
         """
         missing = []
-        for window in wanted:
-            path = self.path(window)
+        for clip in clips:
+            path = self.path(clip)
             if not path.is_file():
-                missing.append(window)
+                missing.append(clip)
             elif not self._fits(path):
-                self._tell(f"{window}: its latents in {path.parent} are another autoencoder's, and are made anew")
-                missing.append(window)
-        made = 0
-        for clip, group in groupby(missing, lambda window: window.clip):
+                self._tell(f"{clip.id}: its latents in {path.parent} are another autoencoder's, and are made anew")
+                missing.append(clip)
+        for number, clip in enumerate(missing, 1):
             try:
                 frames = self._frames(clip)
             except UsageError as error:
                 self._tell(f"{clip.id}: left out, {error}")
                 continue
-            for window in group:
-                part = frames[window.start : window.start + window.frames]
-                safe.write_file(self._encode(clip, part, device), self.path(window), self._made_by)
-                made += 1
-                self._tell(f"latents {made} of {len(missing)}  {window}")
+            safe.write_file(self._encode(clip, frames, device), self.path(clip), self._made_by)
+            self._tell(f"latents {number} of {len(missing)}  {clip.id}")
 
-    def holds(self, window: Window) -> bool:
-        return self.path(window).is_file() and self._fits(self.path(window))
+    def holds(self, clip: Clip) -> bool:
+        return self.path(clip).is_file() and self._fits(self.path(clip))
 
-    def read(self, window: Window) -> Moments:
-        stored = safe.contents(self.path(window))
+    def read(self, clip: Clip) -> Moments:
+        stored = safe.contents(self.path(clip))
         return Moments(*(stored[name].read() for name in ("mean", "logvar", "ends_mean", "ends_logvar")))
 
     def _fits(self, path: Path) -> bool:

@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """A window of a clip as it is shown: captions with tokens for names, and with class words for tokens."""
+    """A clip as it is shown: captions with tokens for names, and with class words for tokens."""
 
     clip: Clip
     moments: Moments
@@ -70,8 +70,6 @@ class Examples:
         count = ranks.share(tuning.batch)
         shape = rng.choice(own).moments.mean.shape
         own, prior = ([one for one in group if one.moments.mean.shape == shape] for group in (own, prior))
-        lengths = self._lengths(shape)
-        length = rng.choice(lengths) if lengths else shape[0]
         chosen, captions, preserved, anywhere = [], [], [], []
         for _ in range(count):
             role = rng.random()
@@ -90,7 +88,7 @@ class Examples:
             preserved.append(as_prior or caption != named or (dropped and tuning.preserve > 0))
             # The base is to stay at all levels, wherever the looks are learned.
             anywhere.append(preserved[-1] or (tuning.uniform > 0 and rng.random() < tuning.uniform))
-        x0, images = self._latents(chosen, length, generator)
+        x0, images = self._latents(chosen, generator)
         return Example(
             x0,
             torch.randn(x0.shape, generator=generator, device=self.device),
@@ -102,19 +100,8 @@ class Examples:
 
     def largest(self) -> "Examples":
         """Those alone that take the most memory of all that a step may draw."""
-
-        def longest(shape: torch.Size) -> int:
-            return max(self._lengths(shape), default=shape[0])
-
-        def latents(shape: torch.Size) -> int:
-            return longest(shape) * shape[1:].numel()
-
-        shape = max((one.moments.mean.shape for one in self._groups[0]), key=latents)
-        return replace(
-            self,
-            tuning=replace(self.tuning, frames=(4 * longest(shape) - 3,)),
-            shown=[one for one in self.shown if one.moments.mean.shape == shape],
-        )
+        shape = max((one.moments.mean.shape for one in self._groups[0]), key=torch.Size.numel)
+        return replace(self, shown=[one for one in self.shown if one.moments.mean.shape == shape])
 
     def held_out(self, shown: Sequence[Shown]) -> dict[str, list[Example]]:
         """The same clips, captions and noise at each held-out level, a clip an example: the means of the latents."""
@@ -132,10 +119,6 @@ class Examples:
                 at = torch.tensor([timestep], device=self.device)
                 levels[name].append(Example(x0, noise, nothing, text, at, preserved))
         return levels
-
-    def _lengths(self, shape: torch.Size) -> list[int]:
-        """How many latent frames may be taken of a clip [F C h w]; none: all."""
-        return [n for frames in self.tuning.frames if (n := (frames - 1) // 4 + 1) <= shape[0]]
 
     @cached_property
     def _groups(self) -> tuple[list[Shown], list[Shown]]:
@@ -155,7 +138,7 @@ class Examples:
     def _takes_condition(self) -> bool:
         return self.config.transformer.in_channels > self.config.transformer.out_channels
 
-    def _latents(self, chosen: Sequence[Shown], length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _latents(self, chosen: Sequence[Shown], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Samples of the clips [B F C h w], and of their first and last images [B 2 C h w], as the model takes them."""
         vae, parts = self.config.vae, []
         for names in (("mean", "logvar"), ("ends_mean", "ends_logvar")):
@@ -164,9 +147,7 @@ class Examples:
             )
             drawn = torch.randn(mean.shape, generator=generator, device=self.device)
             parts.append(mean + (0.5 * logvar).exp() * drawn)
-        clips, images = parts[0][:, :length], vae.image_latent_scale * parts[1]
-        if length < parts[0].shape[1]:
-            images[:, 1] = 0  # the last frame is not in this window
+        clips, images = parts[0], vae.image_latent_scale * parts[1]
         return fill_patch(vae.latent_scale * clips, self.config.transformer.patch[0]), images
 
     def _scaled(self, mean: Tensor) -> Tensor:

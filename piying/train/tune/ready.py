@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TypeVar, cast
@@ -26,7 +26,7 @@ from piying.prompts.reader import Reader, read
 from piying.train.hooks import Event, Listener
 from piying.train.seeds import draw_at
 from piying.train.stage import Run
-from piying.train.tune.cache import LatentCache, TextCache, Window, mark_of, whole, windows
+from piying.train.tune.cache import LatentCache, TextCache, mark_of
 from piying.train.tune.examples import Examples, Shown
 from piying.train.tune.tuning import Tuning
 from piying.weights import safe
@@ -85,59 +85,38 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
     tokenizer = Tokenizer.read(source.tokenizer)
     mark, length = mark_of(source.text.tensors), config.transformer.text_tokens
     text = TextCache(dataset.folder, mark, str(dtype), tokenizer, length, encoder, tell)
-
-    def encode(wanted: Iterable[Window]) -> None:
-        if ranks.rank() == 0:
-            with memory_or(f"device={device}: a clip does not fit while its latents are made; use smaller clips"):
-                latents.fill(wanted, device)
-        ranks.wait()
-
-    parts = {clip.id: windows(clip, max(tuning.frames, default=None)) for clip in clips}
-    encode(window for clip in clips for window in parts[clip.id])
-    clips = [clip for clip in clips if all(map(latents.holds, parts[clip.id]))]
-    if not clips:
-        raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
-    learned, held_out = _split(clips, dataset.cast, tuning, run.listen)
-    encode(map(whole, held_out))
+    if ranks.rank() == 0:
+        with memory_or(f"device={device}: a clip does not fit while its latents are made; use smaller clips"):
+            latents.fill(clips, device)
+    ranks.wait()
     vae.cache_clear()
-
-    def shown(window: Window) -> Shown:
-        return Shown.of(window.clip, latents.read(window), dataset.cast)
-
-    examples = [shown(window) for clip in learned for window in parts[clip.id]]
-    aside = [shown(whole(clip)) for clip in held_out]
+    shown = [Shown.of(clip, latents.read(clip), dataset.cast) for clip in clips if latents.holds(clip)]
+    if not shown:
+        raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
+    learned, held_out = _split(shown, dataset.cast, tuning, run.listen)
     if tuning.prior and not _names(learned):
         raise UsageError(f"prior={tuning.prior}: no clip names anyone of the cast; run piying cast, or set prior=0")
     if ranks.rank() == 0:
         says = {
-            "learned": [clip.id for clip in learned],
-            "held_out": [clip.id for clip in held_out],
-            "sha256": {clip.id: clip.sha256 for clip in clips},
+            "learned": [one.clip.id for one in learned],
+            "held_out": [one.clip.id for one in held_out],
+            "sha256": {one.clip.id: one.clip.sha256 for one in shown},
         }
         write_whole(run.out / "clips.json", json.dumps(says, indent=1, ensure_ascii=False))
     prompts = [*tuning.keep, *(substitute(prompt, dataset.aliases) for prompt in tuning.prompts)]
     reader = Reader(config.name, tokenizer.encode, length, source.words)
-    each = list({one.clip.id: one for one in (*examples, *aside)}.values())
-    _tell_of_captions([caption for one in each for caption in one.captions], reader, tell)
-    if silent := sum(not one.clip.captions for one in each):
-        tell(f"{silent} of {len(each)} clips have no caption, so that the empty prompt learns their looks")
-    captions = [caption for one in each for caption in (*one.captions, *one.class_captions)]
+    _tell_of_captions([caption for one in shown for caption in one.captions], reader, tell)
+    if silent := sum(not one.clip.captions for one in shown):
+        tell(f"{silent} of {len(shown)} clips have no caption, so that the empty prompt learns their looks")
+    captions = [caption for one in shown for caption in (*one.captions, *one.class_captions)]
     texts = ["", *captions, *prompts]
     states = text.states(texts, device) if ranks.rank() == 0 else {}
     ranks.wait()
     states = states or text.states(texts, device)
     encoder.cache_clear()
     remembered = Remembered({tuple(tokenizer([line], length)[0].tolist()): one for line, one in states.items()})
-    return Ready(
-        source,
-        name,
-        dataset,
-        Examples(tuning, config, examples, states, device, dtype),
-        aside[:MOST_HELD_OUT],
-        remembered,
-        tokenizer,
-        dtype,
-    )
+    examples = Examples(tuning, config, learned, states, device, dtype)
+    return Ready(source, name, dataset, examples, held_out[:MOST_HELD_OUT], remembered, tokenizer, dtype)
 
 
 class Remembered(nn.Module):
@@ -200,19 +179,19 @@ def _tell_of_captions(captions: Sequence[str], reader: Reader, tell: Callable[[s
 
 
 def _split(
-    clips: list[Clip], cast_: Sequence[Member], tuning: Tuning, listen: Listener
-) -> tuple[list[Clip], list[Clip]]:
+    shown: list[Shown], cast_: Sequence[Member], tuning: Tuning, listen: Listener
+) -> tuple[list[Shown], list[Shown]]:
     """What is learned, and what is held out: whole episodes; single clips of one that is the last with someone in it.
 
     Whoever no learned clip names is named.
     """
-    learned, out = clips, set[str]()  # ids of clips
-    if tuning.held_out and len(clips) > 1:
+    learned, out = shown, set[str]()  # ids of clips
+    if tuning.held_out and len(shown) > 1:
         dice = draw_at(tuning.seed, "held out")
-        episodes = sorted({clip.episode for clip in clips})
+        episodes = sorted({one.clip.episode for one in shown})
         for episode in dice.sample(episodes, _share(tuning, len(episodes))):
-            inside = [clip for clip in learned if clip.episode == episode]
-            others = [clip for clip in learned if clip.episode != episode]
+            inside = [one for one in learned if one.clip.episode == episode]
+            others = [one for one in learned if one.clip.episode != episode]
             if lost := _names(inside) - _names(others):
                 tokens = ", ".join(member.token for member in cast_ if member.id in lost)
                 last = f"{episode}: is the last episode with {tokens}"
@@ -220,13 +199,13 @@ def _split(
             elif not others:
                 listen(note("all clips are of one episode, so that single clips are held out"))
             wanted = _share(tuning, len(inside)) if lost or not others else len(inside)
-            for clip in dice.sample(inside, len(inside)):
-                rest = [other for other in learned if other is not clip]
-                if wanted and rest and _names([clip]) <= _names(rest):
-                    learned, out, wanted = rest, out | {clip.id}, wanted - 1
+            for one in dice.sample(inside, len(inside)):
+                rest = [other for other in learned if other is not one]
+                if wanted and rest and _names([one]) <= _names(rest):
+                    learned, out, wanted = rest, out | {one.clip.id}, wanted - 1
     if unseen := [member.token for member in cast_ if member.id not in _names(learned)]:
         listen(note(f"{', '.join(unseen)}: no learned clip names them, so that they are not learned; run piying cast"))
-    return learned, [clip for clip in clips if clip.id in out]
+    return learned, [one for one in shown if one.clip.id in out]
 
 
 def _share(tuning: Tuning, count: int) -> int:
@@ -234,9 +213,9 @@ def _share(tuning: Tuning, count: int) -> int:
     return max(1, round(tuning.held_out * count))
 
 
-def _names(clips: Sequence[Clip]) -> set[str]:
+def _names(shown: Sequence[Shown]) -> set[str]:
     """Ids of the cast in the clips."""
-    return {name for clip in clips for name in clip.names}
+    return {name for one in shown for name in one.clip.names}
 
 
 def _text_encoder(source: Source, device: torch.device, dtype: torch.dtype, memory: int | None) -> TextEncoder:

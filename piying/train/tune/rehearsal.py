@@ -18,6 +18,7 @@ from piying.video import writing
 CLASSES: dict[Troupe, str] = {**dict.fromkeys(TROUPE, "boy"), "snake_lady": "girl"}
 STYLES: tuple[Style, ...] = ("paper",)  # footage is of one style
 SCENES_AN_EPISODE = 2
+TOGETHER = 0.5  # of the clips of several: who of two is who is learned from those
 LANGUAGES: tuple[Language, ...] = ("en", "zh") * 3  # of a clip's captions, of which the first WHOLE tell all
 WHOLE = 4
 
@@ -25,7 +26,7 @@ WHOLE = 4
 def rehearse(cast: Sequence[Troupe], count: int, folder: Path, size: tuple[int, int], seed: int = 0) -> None:
     """Writes `count` clips of each of the cast, each with three captions in English and in Chinese.
 
-    In a share of the clips another of the cast is there as well. Raises UsageError where the folder exists,
+    In half of the clips another of the cast is there as well. Raises UsageError where the folder exists,
     PiyingError where the disk refuses.
     """
     if folder.exists():
@@ -74,7 +75,7 @@ def member(who: Troupe) -> Member:
 
 def _scene(cast: Sequence[Troupe], who: Troupe, dice: random.Random) -> Scene:
     others = [other for other in cast if other != who]
-    together = [dice.choice(others)] if others and dice.random() < casting.PAIR_SHARE else []
+    together = [dice.choice(others)] if others and dice.random() < TOGETHER else []
     return casting.draw(dice, "any", cast=[who, *together], styles=STYLES, actors=2 if together else 1)
 
 

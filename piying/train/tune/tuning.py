@@ -28,7 +28,6 @@ class Tuning:
     steps: int = 2000
     batch: int = 1  # of all ranks together; rounded up to a multiple of them
     optimizer: OptimizerRecipe = _GENTLE
-    frames: tuple[int, ...] = ()  # lengths of windows, in pixels, one drawn a step; none: clips as long as they are
     log_snr: tuple[float, float] | None = None  # mean and deviation of the trained levels; None: all timesteps evenly
     uniform: float = 0.0  # of samples: any timestep instead; under much noise it shows whose looks they are
     weighting: Literal["plain", "flow"] = "plain"  # of the squared error of v; "flow": see loss.level_weights
@@ -69,7 +68,4 @@ def read(path: Path | None, overrides: Sequence[str], model: str) -> Tuning:
         raise UsageError("optimizer.matrix_rate: no fine-tuning has it; set optimizer.rate")
     if tuning.kind == "full" and tuning.optimizer.clip != _GENTLE.clip:
         raise UsageError("optimizer.clip: Adam in 8 bits, which kind=full takes, knows no norm over all; leave it out")
-    for frames in tuning.frames:
-        if frames % 8 != 1 or frames < 1:
-            raise UsageError(f"frames={frames}: use 8n+1, e.g. 9, 17, 49")
     return tuning
