@@ -86,7 +86,7 @@ class Connoisseur:
 @pytest.fixture
 def run(tmp_path):
     """A run on clips of two of the troupe, with three adapters of which the last is the end."""
-    rehearse(["dawa", "erwa"], 2, tmp_path / "ds", SMALL, seed=3)  # each alone in every clip
+    rehearse(["dawa", "erwa"], 3, tmp_path / "ds", SMALL)
     folder = tmp_path / "run"
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapters").mkdir()
@@ -97,7 +97,7 @@ def run(tmp_path):
     file.write(made, folder / "adapter" / runs.FILE)
     says = {"recipe": {"kind": "lora"}, "model": {"name": "nano"}, "dataset": {"folder": str(tmp_path / "ds")}}
     (folder / "recipe.json").write_text(json.dumps(says))
-    split = {"learned": ["dawa-001", "erwa-001"], "held_out": ["dawa-002", "erwa-002"]}
+    split = {"learned": ["dawa-001", "erwa-001"], "held_out": ["dawa-003", "erwa-003"]}
     (folder / "clips.json").write_text(json.dumps(split))
     return runs.read(folder)
 

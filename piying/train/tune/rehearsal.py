@@ -18,7 +18,6 @@ from piying.video import writing
 CLASSES: dict[Troupe, str] = {**dict.fromkeys(TROUPE, "boy"), "snake_lady": "girl"}
 STYLES: tuple[Style, ...] = ("paper",)  # footage is of one style
 SCENES_AN_EPISODE = 2
-TOGETHER = 0.5  # of the clips of several: who of two is who is learned from those
 LANGUAGES: tuple[Language, ...] = ("en", "zh") * 3  # of a clip's captions, of which the first WHOLE tell all
 WHOLE = 4
 
@@ -26,7 +25,7 @@ WHOLE = 4
 def rehearse(cast: Sequence[Troupe], count: int, folder: Path, size: tuple[int, int], seed: int = 0) -> None:
     """Writes `count` clips of each of the cast, each with three captions in English and in Chinese.
 
-    In half of the clips another of the cast is there as well. Raises UsageError where the folder exists,
+    In every second clip another of the cast is there as well. Raises UsageError where the folder exists,
     PiyingError where the disk refuses.
     """
     if folder.exists():
@@ -34,7 +33,7 @@ def rehearse(cast: Sequence[Troupe], count: int, folder: Path, size: tuple[int, 
     (folder / MEDIA).mkdir(parents=True)
     write_cast(folder, [member(who) for who in cast])
     played = [
-        (who, index, _scene(cast, who, draw_at(seed, "rehearsal", who, index)))
+        (who, index, _scene(cast, who, index % 2 == 1, draw_at(seed, "rehearsal", who, index)))
         for who in cast
         for index in range(count)
     ]
@@ -73,9 +72,9 @@ def member(who: Troupe) -> Member:
     return Member(id=who, token=token, aliases=aliases, class_word=CLASSES[who])
 
 
-def _scene(cast: Sequence[Troupe], who: Troupe, dice: random.Random) -> Scene:
+def _scene(cast: Sequence[Troupe], who: Troupe, shared: bool, dice: random.Random) -> Scene:
     others = [other for other in cast if other != who]
-    together = [dice.choice(others)] if others and dice.random() < TOGETHER else []
+    together = [dice.choice(others)] if others and shared else []
     return casting.draw(dice, "any", cast=[who, *together], styles=STYLES, actors=2 if together else 1)
 
 
