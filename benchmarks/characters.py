@@ -30,7 +30,8 @@ from piying.train.tune.tuning import CHARACTER
 
 RUNS = ("child", "two", "nine", "style", "curve")
 CURVE = (5, 10, 20, 40)
-CLIPS, STYLE = {"child": 24, "two": 60, "nine": 40, "style": 24}, "woodcut"  # of each of the cast
+CLIPS = {"child": 24, "two": 60, "nine": 40, "style": 24}  # of each of the cast; a style has none
+STYLE = "woodcut"
 RECIPES = {
     "two": ("rank=32", "alpha=32.0", "steps=1500", "batch=16"),
     "nine": ("rank=32", "alpha=32.0", "steps=2600", "batch=32"),

@@ -147,8 +147,9 @@ class Examples:
             )
             drawn = torch.randn(mean.shape, generator=generator, device=self.device)
             parts.append(mean + (0.5 * logvar).exp() * drawn)
-        clips, images = parts[0], vae.image_latent_scale * parts[1]
-        return fill_patch(vae.latent_scale * clips, self.config.transformer.patch[0]), images
+        clips, images = parts
+        filled = fill_patch(vae.latent_scale * clips, self.config.transformer.patch[0])
+        return filled, vae.image_latent_scale * images
 
     def _scaled(self, mean: Tensor) -> Tensor:
         scaled = self.config.vae.latent_scale * mean.to(self.device).float()
