@@ -34,7 +34,7 @@ CLIPS = {"child": 24, "two": 60, "nine": 40, "style": 24}  # of each of the cast
 STYLE = "woodcut"
 RECIPES = {
     "two": ("rank=32", "alpha=32.0", "steps=1500", "batch=16"),
-    "nine": ("rank=32", "alpha=32.0", "steps=2600", "batch=32"),
+    "nine": ("rank=32", "alpha=32.0", "steps=5000", "batch=32"),
 }
 UNNAMED = ("preserve=0.0", "uniform=0.0", "steps=800", "batch=8")  # a style has no class word to go back to
 TOY = ("steps=2", "batch=1", "sheet_every=2")

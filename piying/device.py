@@ -3,6 +3,7 @@
 Nothing is measured: an answer decides the bytes of a video, so on one machine it is always the same.
 """
 
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from piying.errors import UsageError
 
+_TRIM, _MAPPED = -1, -4  # glibc's names in mallopt(3): M_TRIM_THRESHOLD, M_MMAP_MAX
 _HALF = {"avx512_bf16", "amx_bf16", "bf16"}  # what Linux calls the instructions, on x86 and on ARM
 
 
@@ -78,6 +80,17 @@ def set_threads() -> None:
     """
     if "OMP_NUM_THREADS" not in os.environ and (allowed := cores()) < torch.get_num_threads():
         torch.set_num_threads(allowed)
+
+
+def keep_freed() -> None:
+    """Has glibc keep up to 2 GiB of what this process frees, where work on the CPU is: the next tensor gets it.
+
+    By itself it gives every large tensor back to the system, and the next one takes its pages anew, each by a fault.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_TRIM, 2**31 - 1)
+        libc.mallopt(_MAPPED, 0)
 
 
 def cores() -> int:

@@ -1,5 +1,8 @@
 """Where a model runs and how, decided without measuring; and that nothing is asked of a GPU that Apple's lack."""
 
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -104,6 +107,22 @@ def test_threads_are_those_of_the_container_unless_the_user_said_otherwise(monke
     monkeypatch.delenv("OMP_NUM_THREADS")
     device.set_threads()
     assert threads.count == 2
+
+
+def test_a_tensor_takes_the_pages_of_one_that_was_freed():
+    """Of 64 MiB each; in a process of its own, which it changes for good."""
+    code = """
+import resource, torch
+from piying import device
+device.keep_freed()
+faults = []
+for _ in range(24):
+    torch.ones(1 << 24)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[11])
+"""
+    faults = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert platform.libc_ver()[0] != "glibc" or faults < 16384  # pages of one, of twelve
 
 
 @pytest.mark.parametrize("fast", [False, True])

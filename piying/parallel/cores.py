@@ -85,6 +85,7 @@ def _begin(function: Callable[[Any], Any], nice: int) -> None:
     global _function
     _function = function
     end_with_parent()
+    device.keep_freed()
     torch.set_num_threads(1)  # the same bytes whoever works, and no two threads on one core
     if hasattr(os, "nice"):
         os.nice(nice)

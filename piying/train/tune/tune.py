@@ -13,7 +13,7 @@ import torch
 from piying.adapters.attach import Fitted, attach, create, ends, fit
 from piying.data import dataset as datasets
 from piying.data.dataset import Dataset
-from piying.device import bfloat16_is_fast
+from piying.device import bfloat16_is_fast, keep_freed, set_threads
 from piying.errors import OutOfMemory, UsageError
 from piying.models.transformer import Transformer
 from piying.parallel import ranks
@@ -65,6 +65,9 @@ def tune(
     model, or where the clips are too small for the model; OutOfMemory where no way fits.
     """
     device = torch.device(device)
+    if device.type == "cpu":
+        set_threads()
+        keep_freed()
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         if memory:
@@ -164,7 +167,8 @@ def _stage(
     fits: Callable[[Trial], None],
 ) -> Stage[Fitted | Transformer]:
     tuning, device = run.recipe, run.device
-    together = way.split and tuning.preserve + tuning.prior > 0
+    compiled = tuning.compile and device.type == "cuda"
+    together = (way.split or compiled) and tuning.preserve + tuning.prior > 0
     loss = lesson(transformer, alphas(ready.config.schedule).to(device), tuning.weighting, together=together)
     held_out = ready.examples.held_out(ready.held_out)
     mixed = _mixed(ready.dtype)
