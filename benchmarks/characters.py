@@ -72,17 +72,19 @@ def piying(*arguments: object) -> str:
 def dataset(kind: str, clips: int, folder: Path, model: str) -> list[object]:
     """Draws what a run learns, where it is not there; -> the values of the recipe that go with it."""
     cast = {"two": ("dawa", "siwa"), "nine": TROUPE}.get(kind, ("dawa",))
+    values = ["--set", "prompts=[]", *sets(UNNAMED if kind == "style" else RECIPES.get(kind, ()))]
+    if (folder / "clips.jsonl").is_file():
+        return values
     if kind != "style":
-        if not folder.is_dir():
-            piying("theatre", "clips", *cast, "--count", clips, "--out", folder)
-        return ["--set", "prompts=[]", *sets(RECIPES.get(kind, ()))]
+        piying("theatre", "clips", *cast, "--count", clips, "--out", folder)
+        return values
     footage = folder.with_name("footage")
     if not footage.is_dir():
         who = [word for subject in SUBJECTS for word in ("--cast", subject)]
         size = ("--episodes", max(1, clips // 6), "--held-out", 1, "--scenes", min(clips, 6))
         piying("theatre", "footage", "--out", footage, "--style", STYLE, *who, *size)
     piying("prep", footage, "--out", folder, "--model", model)
-    return ["--set", "prompts=[]", *sets(UNNAMED)]
+    return values
 
 
 def sets(values: Sequence[str]) -> list[object]:
