@@ -79,8 +79,6 @@ def load(
     if not planned and budget != "auto":
         raise UsageError(f"memory={memory}: is about an NVIDIA GPU, and {name} runs on {device} here; leave it out")
     devices.set_threads()
-    if device.type == "cpu":
-        devices.keep_freed()
     with memory_or(f"model={name}: does not fit into the memory of {device}; use a smaller model, e.g. nano"):
         dtype = dtype or _precision(name, device)
         checkpoint = read(name, device=device, dtype=dtype, waiting=planned, weights=weights)
