@@ -83,7 +83,7 @@ def set_threads() -> None:
 
 
 def keep_freed() -> None:
-    """Has glibc keep up to 2 GiB of what this process frees, where work on the CPU is: the next tensor gets it.
+    """Has glibc keep, from now on, up to 2 GiB of what this process frees: the next tensor gets it.
 
     By itself it gives every large tensor back to the system, and the next one takes its pages anew, each by a fault.
     """

@@ -21,8 +21,8 @@ def lesson(transformer: Transformer, alpha: Tensor, weighting: str, *, together:
     """The loss of (what is trained, an example). alpha [timesteps] of the schedule, float64.
 
     What is trained is the transformer itself, or an adapter that is on it. Targets and errors are float32, whatever
-    the weights are. `together`: the base runs in every step and on all rows, whichever are preserved, as ranks need it
-    that hold a part of it each, and compiled code, which is made anew for another number of rows.
+    the weights are. `together`: all ranks run the base or none does, since each holds a part of it; whether any row is
+    preserved is then no reason.
     """
 
     def loss(model: nn.Module, example: Example) -> tuple[Tensor, Facts]:

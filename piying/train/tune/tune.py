@@ -167,8 +167,7 @@ def _stage(
     fits: Callable[[Trial], None],
 ) -> Stage[Fitted | Transformer]:
     tuning, device = run.recipe, run.device
-    compiled = tuning.compile and device.type == "cuda"
-    together = (way.split or compiled) and tuning.preserve + tuning.prior > 0
+    together = way.split and tuning.preserve + tuning.prior > 0
     loss = lesson(transformer, alphas(ready.config.schedule).to(device), tuning.weighting, together=together)
     held_out = ready.examples.held_out(ready.held_out)
     mixed = _mixed(ready.dtype)
