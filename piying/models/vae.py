@@ -35,7 +35,7 @@ class VAE(nn.Module):
         """
         _, _, frames, height, width = pixels.shape
         chunks = schedule(frames, FRAME_CHUNK)
-        if self._in_bands(pixels, limit):
+        if self._in_bands(self.encoder, pixels, limit):
             call = self._call("encode", frames, (height, width), pixels, past)
             moments = vae_bands.encode(self.encoder, pixels, chunks, past, plan(call, limit))
         else:
@@ -53,7 +53,7 @@ class VAE(nn.Module):
         """
         count, height, width = latents.shape[2:]
         chunks = decoded_at_once(count, bool(past))
-        if self._in_bands(latents, limit):
+        if self._in_bands(self.decoder, latents, limit):
             call = self._call("decode", decoded_frames(count), (8 * height, 8 * width), latents, past)
             return vae_bands.decode(self.decoder, latents, chunks, past, plan(call, limit))
         past = {} if past is None else past
@@ -73,9 +73,10 @@ class VAE(nn.Module):
             remember=past is not None,
         )
 
-    def _in_bands(self, x: Tensor, limit: int | None) -> bool:
+    @staticmethod
+    def _in_bands(part: nn.Module, x: Tensor, limit: int | None) -> bool:
         """Whether to work in bands: on a GPU or where memory is limited, and not while training."""
-        trains = torch.is_grad_enabled() and (x.requires_grad or next(self.parameters()).requires_grad)
+        trains = torch.is_grad_enabled() and (x.requires_grad or next(part.parameters()).requires_grad)
         return (x.is_cuda or limit is not None) and not (trains or torch.is_autocast_enabled(x.device.type))
 
 

@@ -175,6 +175,20 @@ def test_of_a_model_that_is_begun_with_those_stages_go_on_that_are_asked_for(toy
     assert (folder / "tokenizer/tokenizer.json").read_bytes() == (more / "tokenizer/tokenizer.json").read_bytes()
 
 
+def test_a_decoder_that_learns_alone_leaves_latents_and_all_that_reads_them_as_they_were(toy, trained, tmp_path):
+    _, folder, _ = trained
+    alone = replace(toy, start=str(folder), vae=replace(toy.vae, encoder=False))
+    more = stages.train_nano(alone, tmp_path, device="cpu", stages=("vae",), on_event=str)
+    changed = set()
+    for path in folder.rglob("*.safetensors"):
+        before, after = load_file(path), load_file(more / path.relative_to(folder))
+        changed |= {name.split(".")[0] for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert changed == {"decoder"}
+    assert weights.load(more).config == weights.load(folder).config
+    with pytest.raises(UsageError, match="name one with start"):
+        recipe.read(overrides=["vae.encoder=false"])
+
+
 def test_a_rate_of_zero_leaves_a_model_as_it_began(toy, trained, tmp_path):
     _, folder, _ = trained
     still = replace(toy.transformer, optimizer=replace(toy.transformer.optimizer, rate=0.0, matrix_rate=0.0))

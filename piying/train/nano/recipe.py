@@ -38,6 +38,7 @@ class VAERecipe:
 
     phases: tuple[Phase, ...]
     optimizer: OptimizerRecipe = _USUAL
+    encoder: bool = True  # learns too; without, latents stay what they are, and whatever learned from them
     kl: float = 1e-6
     pyramid: float = 1.0
     motion: float = 1.0
@@ -99,6 +100,8 @@ def read(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
 
 def _check(recipe: Recipe) -> None:
     model = recipe.model
+    if not (recipe.vae.encoder or recipe.start):
+        raise UsageError("vae.encoder=false: needs a model that has learned to encode; name one with start")
     if model.transformer.text_width != model.text.width:
         given, wanted = model.transformer.text_width, model.text.width
         raise UsageError(f"model.transformer.text_width={given}: must equal model.text.width={wanted}")

@@ -38,8 +38,8 @@ def train_nano(
     stages: Sequence[StageName] = STAGES,
     on_event: Listener = print,
 ) -> Path | None:
-    """Trains the stages in order, each once: the folder of the finished model, `out` where the transformer has no turn,
-    or None where a call ended before that.
+    """Trains the stages in order, each once: the folder of the finished model, `out` where there is none since no
+    transformer was begun, or None where a call ended before that.
 
     A call ends after `minutes` of wall time, but not before it got a step further. `out` keeps checkpoints, logs,
     sheets and cached latents. With `resume` a run goes on where the last one in `out` ended, to the same weights, bit
@@ -56,13 +56,15 @@ def train_nano(
     start = _first_stages(run, begun, stages)
     if start is None:
         return None
-    if "transformer" not in stages:
+    if "transformer" in stages:
+        transformer = train_transformer(run, start)
+        if transformer is None:
+            return None
+        start = replace(start, transformer=transformer)
+    elif not begun:
         return out
-    transformer = train_transformer(run, start)
-    if transformer is None:
-        return None
     folder = out / start.config.name
-    checkpoint = replace(start, transformer=transformer, words=captions.words())
+    checkpoint = replace(start, words=captions.words())
     if ranks.rank() == 0:
         stored = getattr(torch, recipe.stored)
         save(checkpoint, folder, stored, shard_bytes=15 * 2**20, replaces=True)  # files that any git host takes
@@ -83,7 +85,7 @@ def _first_stages(run: Run[Recipe], begun: Checkpoint | None, stages: Sequence[S
         if (seen := train_vae(run, model.vae)) is None:
             return None
         vae, scale = seen
-        model = replace(model, vae=vae, config=_scaled(model.config, scale))
+        model = replace(model, vae=vae, config=_scaled(model.config, scale) if run.recipe.vae.encoder else model.config)
     if "text" in needed:
         if (text := train_text(run, model.tokenizer, model.text)) is None:
             return None

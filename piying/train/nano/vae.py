@@ -46,7 +46,8 @@ class Windows(NamedTuple):
 def train_vae(run: Run[Recipe], vae: VAE) -> tuple[VAE, float] | None:
     """The autoencoder, trained, and what brings its latents to unit variance; None where the clock ended before."""
     recipe, steps = run.recipe, total(run.recipe.vae.phases)
-    model = Autoencoder(vae.requires_grad_(True))
+    vae.requires_grad_(True).encoder.requires_grad_(recipe.vae.encoder)
+    model = Autoencoder(vae)
     scale = run.out / NAME / "latent_scale.json"
     trained = finished(NAME, model, steps, run)
     if trained is None or not scale.is_file():
