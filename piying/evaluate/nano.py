@@ -83,9 +83,11 @@ def evaluate(
 
 
 def _open(out: Path, painter: Model) -> None:
-    """Sees to it that `out` holds the clips of one model, known by its last layer."""
-    weight = painter.checkpoint.transformer.proj_out.weight
-    mark, path = hashlib.sha256(weight.float().cpu().numpy().tobytes()).hexdigest(), out / "model.sha256"
+    """Sees to it that `out` holds the clips of one model, known by the last layers of transformer and decoder."""
+    made = painter.checkpoint
+    last = made.transformer.proj_out.weight, made.vae.decoder.conv_out.conv.weight
+    mark = hashlib.sha256(b"".join(weight.float().cpu().numpy().tobytes() for weight in last)).hexdigest()
+    path = out / "model.sha256"
     out.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.read_text("utf-8") != mark:
         raise UsageError(f"{out}: holds the evaluation of another model; choose another folder")

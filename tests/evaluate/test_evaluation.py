@@ -4,6 +4,7 @@ import functools
 import json
 import shutil
 from dataclasses import replace
+from operator import attrgetter
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,10 @@ N = 6
 SMALL = (32, 48)
 
 
+def last():
+    return SimpleNamespace(weight=torch.zeros(1))
+
+
 class Player:
     """Plays the scene whose seed it is asked for, or another one."""
 
@@ -31,8 +36,8 @@ class Player:
         self.scenes = {case.scene.seed: cases[(i + swap) % len(cases)].scene for i, case in enumerate(cases)}
         self.checkpoint = SimpleNamespace(
             config=replace(NANO, size=SMALL, frames=9),
-            vae=None,
-            transformer=SimpleNamespace(proj_out=SimpleNamespace(weight=torch.zeros(1))),
+            vae=SimpleNamespace(decoder=SimpleNamespace(conv_out=SimpleNamespace(conv=last()))),
+            transformer=SimpleNamespace(proj_out=last()),
         )
         self.made = 0
 
@@ -132,9 +137,10 @@ def test_a_clip_is_made_and_judged_once(run):
     assert run(0).again[2] == run(0).done[2]
 
 
-def test_another_model_needs_another_folder(run, monkeypatch):
+@pytest.mark.parametrize("part", ["transformer.proj_out", "vae.decoder.conv_out.conv"])
+def test_another_model_needs_another_folder(run, monkeypatch, part):
     other = Player(prompts(N))
-    other.checkpoint.transformer.proj_out.weight = torch.ones(1)
+    attrgetter(part)(other.checkpoint).weight += 1
     monkeypatch.setattr(nano, "load", lambda model, device, say: other)
     monkeypatch.setattr(court, "judges", lambda device: {})
     with pytest.raises(UsageError, match="another model"):
