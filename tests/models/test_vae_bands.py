@@ -99,6 +99,12 @@ def test_training_takes_no_bands(pair):
     assert latents.grad is not None and latents.grad.any()
 
 
+def test_a_decoder_that_trains_alone_takes_no_bands_either(pair):
+    ours = copy.deepcopy(pair[1]).requires_grad_(True)
+    ours.encoder.requires_grad_(False)
+    assert ours.decode(torch.randn(1, 4, 3, 6, 4), limit=10**9).requires_grad
+
+
 @torch.no_grad()
 def test_decoding_goes_on_from_what_an_earlier_call_left_and_leaves_that_as_it_was(pair):
     _, ours = pair

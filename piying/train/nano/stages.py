@@ -82,10 +82,10 @@ def _first_stages(run: Run[Recipe], begun: Checkpoint | None, stages: Sequence[S
             raise UsageError(f"stages={','.join(stages)}: {name} was not trained in {out}; add it to the stages")
     model = begun or _untrained(run.recipe, out)
     if "vae" in needed:
-        if (seen := train_vae(run, model.vae)) is None:
+        if (seen := train_vae(run, model.vae, model.config.vae.latent_scale)) is None:
             return None
         vae, scale = seen
-        model = replace(model, vae=vae, config=_scaled(model.config, scale) if run.recipe.vae.encoder else model.config)
+        model = replace(model, vae=vae, config=_scaled(model.config, scale))
     if "text" in needed:
         if (text := train_text(run, model.tokenizer, model.text)) is None:
             return None

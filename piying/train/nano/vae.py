@@ -43,23 +43,26 @@ class Windows(NamedTuple):
     noise: Tensor  # [B C f h w]
 
 
-def train_vae(run: Run[Recipe], vae: VAE) -> tuple[VAE, float] | None:
-    """The autoencoder, trained, and what brings its latents to unit variance; None where the clock ended before."""
+def train_vae(run: Run[Recipe], vae: VAE, scale: float) -> tuple[VAE, float] | None:
+    """The autoencoder, trained, and what brings its latents to unit variance: `scale`, where the encoder does not learn.
+
+    None where the clock ended the run before.
+    """
     recipe, steps = run.recipe, total(run.recipe.vae.phases)
     vae.requires_grad_(True).encoder.requires_grad_(recipe.vae.encoder)
     model = Autoencoder(vae)
-    scale = run.out / NAME / "latent_scale.json"
+    kept = run.out / NAME / "latent_scale.json"
     trained = finished(NAME, model, steps, run)
-    if trained is None or not scale.is_file():
+    if trained is None or not kept.is_file():
         held_out = draw_all([validation_scene(i) for i in range(recipe.validation)], recipe.model.size, run.device)
         trained = trained or perform(_stage(model, held_out, steps, run), run)
         if trained is None:
             return None
-        value = measure_scale(trained.vae, held_out)
+        value = measure_scale(trained.vae, held_out) if recipe.vae.encoder else scale
         if ranks.rank() == 0:
-            write_whole(scale, json.dumps(value))
+            write_whole(kept, json.dumps(value))
         ranks.wait()
-    return trained.vae, json.loads(scale.read_text())
+    return trained.vae, json.loads(kept.read_text())
 
 
 def _stage(model: Autoencoder, held_out: Tensor, steps: int, run: Run[Recipe]) -> Stage[Autoencoder]:
