@@ -44,7 +44,7 @@ class Windows(NamedTuple):
 
 
 def train_vae(run: Run[Recipe], vae: VAE, scale: float) -> tuple[VAE, float] | None:
-    """The autoencoder, trained, and what brings its latents to unit variance: `scale`, where the encoder does not learn.
+    """The autoencoder, trained, and what brings its latents to unit variance: `scale` if the encoder stays.
 
     None where the clock ended the run before.
     """
