@@ -1,4 +1,4 @@
-"""The first judge, which learned nothing: geometry, brightness and the troupe's own figures.
+"""The first judge, which learned nothing: geometry, brightness and the theatre's own figures.
 
 It judges the colour, size and motion of the subjects that it is told to look for, and the camera. Which subject is
 there, backdrop, weather, light and style are left to the detectors; of the style it makes a guess, to know what to
@@ -19,11 +19,7 @@ from piying.evaluate.looks import pictures, subsample
 from piying.evaluate.sight import COLOURLESS, Sight
 from piying.evaluate.stencils import Pose, Stencils, find, stencils
 from piying.theatre import puppets
-from piying.theatre.casting import ROBES
-from piying.theatre.scene import COLOURS, Camera, Colour, Motion, Size, Style, Subject, Troupe, UnseenStyle
-
-Puppet = Subject | Troupe
-AnyStyle = Style | UnseenStyle
+from piying.theatre.scene import COLOURS, Camera, Colour, Motion, Size, Style, Subject
 
 # What the stage does (piying.theatre.motion): shares of the canvas's height by number of actors, breadth of the widest
 # puppets in sizes (the first where they spin), zoom over a clip, and the camera's travel in canvas heights.
@@ -39,7 +35,6 @@ ONE_HUE = 0.987  # share of all colourfulness that is of one hue when a lamp shi
 ANGLES = (0.0, 0.16, -0.16, 0.32, -0.32, *(math.tau * i / 12 for i in range(1, 12)))
 PHASES = (0.0, 0.33, 0.67)  # gait cycles
 TURNS = ((0.0, 0.33), (0.0, 0.67), *((angle, 0.0) for angle in ANGLES))
-NEAR = 0.2  # radians, between an angle that was found and one that is worth a closer look
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Guess:
     """A subject as the key looks show it."""
 
     score: float
-    style: AnyStyle
+    style: Style
     colour: Colour
     size: Size
     scale: float  # pixels a puppet unit at rest
@@ -65,18 +60,18 @@ class Found:
 
 
 @torch.inference_mode()
-def look(clips: Tensor, casts: Sequence[Sequence[Puppet]]) -> list[Sight]:
+def look(clips: Tensor, casts: Sequence[Sequence[Subject]]) -> list[Sight]:
     """What is seen in clips uint8 [B F H W 3] of the subjects of `casts`, one or two a clip."""
     return [_look(clip, cast) for clip, cast in zip((pictures(subsample(clips)) + 1) / 2, casts, strict=True)]
 
 
-def _look(clip: Tensor, cast: Sequence[Puppet]) -> Sight:
+def _look(clip: Tensor, cast: Sequence[Subject]) -> Sight:
     """clip [T 3 H W] in 0..1."""
     small = F.avg_pool2d(clip, 2)
     free = torch.ones_like(small[:, 0])  # of puppets found so far, [T H W]
     zooms = zooms_of(len(clip), flow.camera(flow.drift(clip, torch.ones_like(clip[:, 0]))))
-    styles: tuple[AnyStyle, ...] = possible_styles(clip)
-    actors: dict[Puppet, Found] = {}
+    styles: tuple[Style, ...] = possible_styles(clip)
+    actors: dict[Subject, Found] = {}
     for subject in cast:
         actors[subject] = found = search(small, free, subject, styles, HEIGHTS[len(cast)], zooms)
         styles = (found.guess.style,)
@@ -104,23 +99,19 @@ def possible_styles(clip: Tensor) -> tuple[Style, ...]:
 def search(
     looks: Tensor,
     free: Tensor,
-    subject: Puppet,
-    styles: Sequence[AnyStyle],
+    subject: Subject,
+    styles: Sequence[Style],
     heights: Mapping[Size, float],
     zooms: Tensor,
-    colours: tuple[Colour, ...] = (),
 ) -> Found:
     """For each size what explains the key looks best; of these what explains all looks best.
 
-    `colours` are those to look for; none: those that the puppet may wear. looks [T 3 H W] in 0..1, free [T H W].
+    looks [T 3 H W] in 0..1, free [T H W].
     """
     found = []
     for size, share in heights.items():
         for scale in scales(subject, share * looks.shape[-2]):
-            guesses = [
-                guess_at(looks, free, subject, colours or colours_of(subject, style), style, size, scale, zooms)
-                for style in styles
-            ]
+            guesses = [guess_at(looks, free, subject, colours_of(style), style, size, scale, zooms) for style in styles]
             found.append(follow(looks, free, subject, max(guesses, key=lambda guess: guess.score), zooms))
     return max(found, key=lambda track: float(track.belief.mean()))
 
@@ -128,9 +119,9 @@ def search(
 def guess_at(
     looks: Tensor,
     free: Tensor,
-    subject: Puppet,
+    subject: Subject,
     colours: tuple[Colour, ...],
-    style: AnyStyle,
+    style: Style,
     size: Size,
     scale: float,
     zooms: Tensor,
@@ -145,19 +136,12 @@ def guess_at(
     return Guess(float(total.max()), style, colours[colour], size, scale, (1, -1)[facing])
 
 
-def follow(
-    looks: Tensor,
-    free: Tensor,
-    subject: Puppet,
-    guess: Guess,
-    zooms: Tensor,
-    turns: Sequence[tuple[float, float]] = TURNS,
-) -> Found:
-    """Place and angle in every look. `turns`: angles, and gait cycles, that are tried."""
+def follow(looks: Tensor, free: Tensor, subject: Subject, guess: Guess, zooms: Tensor) -> Found:
+    """Place and angle in every look."""
     place, angle, belief = torch.zeros(len(looks), 2), torch.zeros(len(looks)), torch.zeros(len(looks))
     for zoom in zooms.unique():
         steps = (zooms == zoom).nonzero()[:, 0]
-        poses = [Pose(guess.scale * float(zoom), guess.facing, *turn) for turn in turns]
+        poses = [Pose(guess.scale * float(zoom), guess.facing, *turn) for turn in TURNS]
         found = find(looks[steps], _stencils(looks, subject, (guess.colour,), guess.style, tuple(poses)), free[steps])
         score, pose = found.score[:, :, 0].max(1)
         where = torch.stack([found.x[:, :, 0], found.y[:, :, 0]], -1)[torch.arange(len(steps)), pose]
@@ -167,31 +151,22 @@ def follow(
     return Found(guess, place, _unwrap(angle), belief)
 
 
-def turns_near(found: Found) -> list[tuple[float, float]]:
-    """Those that a puppet's course comes near: a few of them, where it does not spin."""
-    apart = torch.tensor([angle for angle, _ in TURNS])[:, None] - found.angle
-    away = (torch.remainder(apart + math.pi, math.tau) - math.pi).abs().amin(1)
-    return [turn for turn, least in zip(TURNS, away.tolist(), strict=True) if least < NEAR]
-
-
-def colours_of(subject: Puppet, style: AnyStyle) -> tuple[Colour, ...]:
+def colours_of(style: Style) -> tuple[Colour, ...]:
     """The colours that a puppet may wear, as far as a style shows them."""
-    if subject in ROBES:
-        return (ROBES[subject],)
     return COLOURS if style != "shadow" else COLOURS[:1]
 
 
 def _stencils(
-    looks: Tensor, subject: Puppet, colours: tuple[Colour, ...], style: AnyStyle, poses: tuple[Pose, ...]
+    looks: Tensor, subject: Subject, colours: tuple[Colour, ...], style: Style, poses: tuple[Pose, ...]
 ) -> Stencils:
     return _drawn(subject, colours, style, poses, (looks.shape[-2], looks.shape[-1]), str(looks.device))
 
 
 @lru_cache(maxsize=96)  # up to 6 MB each; clips of one footage ask for the same again and again
 def _drawn(
-    subject: Puppet,
+    subject: Subject,
     colours: tuple[Colour, ...],
-    style: AnyStyle,
+    style: Style,
     poses: tuple[Pose, ...],
     size: tuple[int, int],
     device: str,
@@ -205,7 +180,7 @@ def zooms_of(looks: int, camera: Camera) -> Tensor:
     return ZOOM ** (s * {"zoom_in": 1, "zoom_out": -1}.get(camera, 0))
 
 
-def scales(subject: Puppet, pixels: float) -> list[float]:
+def scales(subject: Subject, pixels: float) -> list[float]:
     """Pixels a puppet unit for a size, as the stage has it: the widest puppets are smaller where they spin."""
     half_width, half_height = puppets.extent(subject)
     return sorted({pixels / max(2 * half_height, 2 * half_width / breadth) for breadth in BREADTHS})
@@ -217,7 +192,7 @@ def _unwrap(angle: Tensor) -> Tensor:
     return angle[0] + torch.cat([torch.zeros(1), steps.cumsum(0)])
 
 
-def elsewhere(found: Found, subject: Puppet, looks: Tensor) -> Tensor:
+def elsewhere(found: Found, subject: Subject, looks: Tensor) -> Tensor:
     """1 where the subject is not, [T H W]."""
     height, width = looks.shape[-2:]
     half_width, half_height = (side * found.guess.scale / height * 1.1 for side in puppets.extent(subject))

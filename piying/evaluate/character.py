@@ -19,7 +19,7 @@ from piying.adapters import file
 from piying.data.dataset import Clip, write_whole
 from piying.data.describe import frames_of
 from piying.errors import UsageError
-from piying.evaluate import asks, footage, jury, page, promises, runs, scenery
+from piying.evaluate import asks, detectors, footage, jury, page, promises, runs
 from piying.evaluate.asks import Ask, Kind
 from piying.evaluate.embedding import Embedder
 from piying.evaluate.footage import Deadline, filmed
@@ -27,7 +27,7 @@ from piying.evaluate.jury import Judge
 from piying.evaluate.promises import Sets, Shown
 from piying.evaluate.report import Measure, made_with
 from piying.evaluate.runs import Run
-from piying.files import digest, home
+from piying.files import digest
 from piying.generate import Model, load
 from piying.prompts.aliases import substitute
 from piying.request import AdapterUse, Request
@@ -140,9 +140,7 @@ def _open(
     out.mkdir(parents=True, exist_ok=True)
     judges: dict[str, Judge] = {"ruler": jury.Ruler()}
     if theatre:
-        say("learning what the theatre's places look like")
-        places = scenery.learn(base.checkpoint.vae, home() / "judges", device)
-        judges["theatre"] = jury.Theatre(places)
+        judges["theatre"] = jury.Theatre(detectors.read(device=device))
     if embedder:
         judges["eye"] = jury.Eye(Embedder(embedder, device), run.dataset, run.learned, _real(run))
     whole = load(run.whole, device=device, say=say) if run.whole else None

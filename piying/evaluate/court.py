@@ -30,7 +30,8 @@ def judges(device: str) -> Court:
         return analytic.look(clips.to(device), [cast(case.told) for case in cases])
 
     sources = [Path(str(module.__file__)) for module in (analytic, flow, paths, stencils)]
-    court: Court = {"analytic": (_mark(sources), measure)}
+    written = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    court: Court = {"analytic": (written, measure)}
     if not detectors.WEIGHTS.exists():
         return court
     network = detectors.read(device=device)
@@ -38,7 +39,7 @@ def judges(device: str) -> Court:
     def detect(clips: Tensor, cases: Sequence[Case]) -> list[Sight]:
         return detectors.look(network, clips)
 
-    return {"detectors": (_mark([detectors.WEIGHTS]), detect), **court}
+    return {"detectors": (detectors.mark(), detect), **court}
 
 
 def judge(court: Court, cases: Sequence[Case], folder: Path, on_event: Callable[[str], None]) -> list[Judged]:
@@ -60,7 +61,3 @@ def judge(court: Court, cases: Sequence[Case], folder: Path, on_event: Callable[
 def cast(told: Mapping[str, str]) -> list[Subject]:
     """The subjects that are told of."""
     return [subject for key in ("subject", "subject2") for subject in SUBJECTS if told.get(key) == subject]
-
-
-def _mark(files: Sequence[Path]) -> str:
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

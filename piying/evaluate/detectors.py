@@ -1,5 +1,6 @@
 """The second judge: a small network that learned rendered theatre and its reconstructions, never generated video."""
 
+import hashlib
 import lzma
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from piying.errors import ModelMissing
 from piying.evaluate.looks import pictures, subsample
 from piying.evaluate.network import Network, Views
-from piying.evaluate.sight import COLOURLESS, COLOURS, MOTIONS, SCENE, SIZES, SUBJECTS, Sight
+from piying.evaluate.sight import CAST, COLOURLESS, COLOURS, MOTIONS, SCENE, SIZES, STYLES, SUBJECTS, Sight
 from piying.files import replacing
 
 WEIGHTS = Path(__file__).with_name("detectors.safetensors.xz")
@@ -27,6 +28,11 @@ def read(path: Path = WEIGHTS, device: str = "cpu") -> Network:
     return network.to(device).eval()
 
 
+def mark() -> str:
+    """Changes with the weights."""
+    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:12]
+
+
 def write(network: Network, path: Path) -> None:
     """Its weights in half precision, which pack well."""
     halves = {
@@ -38,12 +44,15 @@ def write(network: Network, path: Path) -> None:
 
 
 @torch.inference_mode()
-def look(network: Network, clips: Tensor) -> list[Sight]:
-    """What the network sees. clips uint8 [B F H W 3]."""
+def look(network: Network, clips: Tensor, *, unseen: bool = False) -> list[Sight]:
+    """What the network sees. clips uint8 [B F H W 3]; `unseen`: also the troupe and the styles that nano never saw."""
     views = network(pictures(subsample(clips).to(next(network.parameters()).device)))
     facts = {name: logits.cpu() for name, logits in views.scene.items()}
+    if not unseen:
+        facts["style"] = facts["style"][:, : len(STYLES)]
+    presence = views.presence if unseen else views.presence[:, : len(SUBJECTS)]
     return sights(
-        Views(views.cells.cpu(), views.presence.cpu(), views.colour.cpu(), views.size.cpu(), views.motion.cpu(), facts)
+        Views(views.cells.cpu(), presence.cpu(), views.colour.cpu(), views.size.cpu(), views.motion.cpu(), facts)
     )
 
 
@@ -56,7 +65,7 @@ def sights(views: Views) -> list[Sight]:
         belief = presence[clip].mean(dim=1)
         first, second = belief.topk(2).indices.tolist()
         actors = {
-            SUBJECTS[subject]: {
+            CAST[subject]: {
                 "colour": COLOURS[colour[clip, subject].mean(dim=0).argmax()],
                 "size": SIZES[views.size[clip, subject].argmax()],
                 "motion": MOTIONS[views.motion[clip, subject].argmax()],
@@ -73,7 +82,7 @@ def sights(views: Views) -> list[Sight]:
             Sight(
                 actors,
                 scene,
-                presence=dict(zip(SUBJECTS, [round(value, 3) for value in belief.tolist()], strict=True)),
+                presence=dict(zip(CAST[: len(belief)], [round(value, 3) for value in belief.tolist()], strict=True)),
                 steady=same_subjects and same_colours,
             )
         )

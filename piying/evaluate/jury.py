@@ -3,8 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,56 +13,50 @@ from piying import ledger
 from piying.data import scores
 from piying.data.dataset import Clip, Dataset
 from piying.data.describe import frames_of
-from piying.evaluate import analytic, flow, nearest, paths, stencils, troupe
+from piying.evaluate import detectors, nearest
 from piying.evaluate.asks import Ask
 from piying.evaluate.embedding import Embedder, likeness
+from piying.evaluate.network import Network
 from piying.evaluate.placing import Scale
-from piying.evaluate.scenery import Scenery
 from piying.files import digest
-from piying.parallel import cores
-from piying.theatre.scene import SUBJECTS, TROUPE, UNSEEN_STYLES
 from piying.video import read_image
 
 SEEN = "seen.jsonl"
+NOBODY = "nobody"
 CLOSE = 3  # pictures of the gallery that a likeness counts
 
 Facts = dict[str, Any]
 
 
 class Judge(Protocol):
-    """What it finds in a clip uint8 [F H W 3]; `mark` changes with whatever decides it. `slow`: worth all cores."""
+    """What it finds in a clip uint8 [F H W 3]; `mark` changes with whatever decides it."""
 
     mark: str
-    slow: bool
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts: ...
 
 
 class Theatre:
-    """Exact eyes: the troupe, its motions, the camera; backdrop, style and light."""
+    """The detectors. Of all whom they know they find as many as were told of, the most believed first, or NOBODY; the
+    motion of each of them, also of the best guess where there is nobody; and the scene."""
 
-    slow = True
-
-    def __init__(self, scenery: Scenery) -> None:
-        self.scenery = scenery
-        sources = [Path(str(module.__file__)) for module in (analytic, flow, paths, stencils, troupe)]
-        self.mark = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    def __init__(self, network: Network) -> None:
+        self.network, self.mark = network, detectors.mark()
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts:
-        clip = torch.from_numpy(frames)[None]
-        known = {name: name for name in (*SUBJECTS, *TROUPE)}
-        told = [ask.told[key] for key in ("subject", "subject2") if key in ask.told] or list(ask.names)
-        cast = [known[name] for name in told if name in known]
-        style: Any = ask.told.get("style")
-        among = SUBJECTS if style in UNSEEN_STYLES and not ask.names else ()
-        seen = troupe.look(clip, [cast], [style], among)[0]
-        return asdict(seen) | self.scenery.look(clip)[0]
+        sight = detectors.look(self.network, torch.from_numpy(frames)[None], unseen=True)[0]
+        assert sight.presence
+        told = [key for key in ("subject", "subject2") if key in ask.told] or ask.names
+        best = list(sight.actors)[: max(1, len(told))]
+        return {
+            "cast": [name if sight.presence[name] > 0 else NOBODY for name in best],
+            "motions": [sight.actors[name]["motion"] for name in best],
+            **sight.scene,
+        }
 
 
 class Eye:
     """A vision model, and the cast as it sees them: clips that show one of them alone, and reference pictures."""
-
-    slow = False
 
     def __init__(self, embedder: Embedder, dataset: Dataset, learned: Sequence[Clip], held_out: Sequence[Clip]) -> None:
         self.embedder = embedder
@@ -135,7 +127,7 @@ class Eye:
 class Ruler:
     """What needs no eyes: how much a clip moves, and the coarse picture by which clips are compared."""
 
-    mark, slow = "1", False
+    mark = "1"
 
     def see(self, frames: np.ndarray, ask: Ask) -> Facts:
         moments = np.linspace(0, len(frames) - 1, nearest.MOMENTS).round().astype(int)
@@ -161,9 +153,8 @@ def hear(
     before = {(line["judge"], line["mark"], line["clip"]): line["found"] for line in ledger.findings(record)}
     for name, judge in judges.items():
         missing = [number for number in clips if (name, judge.mark, marks[number]) not in before]
-        told = [(clips[number], asks[number]) for number in missing]
-        looks = (cores.in_order if judge.slow else map)(partial(_see, judge), told)
-        for done, (number, facts) in enumerate(zip(missing, looks, strict=True), 1):
+        for done, number in enumerate(missing, 1):
+            facts = judge.see(frames_of(clips[number]), asks[number])
             before[name, judge.mark, marks[number]] = facts
             ledger.add(record, {"judge": name, "mark": judge.mark, "clip": marks[number], "found": facts})
             if done % 8 == 0 or done == len(missing):
@@ -171,11 +162,6 @@ def hear(
         for number in clips:
             found[number] |= before[name, judge.mark, marks[number]]
     return found
-
-
-def _see(judge: Judge, clip: tuple[Path, Ask]) -> Facts:
-    path, ask = clip
-    return judge.see(frames_of(path), ask)
 
 
 def _mark(clip: Path, ask: Ask) -> str:

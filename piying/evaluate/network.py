@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from piying.evaluate.sight import ACTOR, SCENE, SUBJECTS
+from piying.evaluate.sight import ACTOR, CAST, SCENE
 
 PLACE = 6  # of a token: where the subject is, how far it spreads and leans, how much it covers
 LATER = 2  # looks between two pictures that are compared: a pan goes 6 pixels in them
@@ -88,10 +88,10 @@ class Eye(nn.Module):
         self.deep = nn.Sequential(
             Block(2 * width, deep, stride=2), Block(deep, deep), Block(deep, deep), Block(deep, deep)
         )
-        self.cells = nn.Conv2d(deep, 1 + len(SUBJECTS), 1)
+        self.cells = nn.Conv2d(deep, 1 + len(CAST), 1)
         self.tell = nn.Linear(3 * deep + PLACE, deep)
-        self.presence = nn.Linear(deep, len(SUBJECTS))
-        self.known = nn.Linear(2 * deep, len(SUBJECTS))
+        self.presence = nn.Linear(deep, len(CAST))
+        self.known = nn.Linear(2 * deep, len(CAST))
         self.colour = nn.Linear(deep, len(ACTOR["colour"]))
         self.size = nn.Linear(deep, len(ACTOR["size"]))
         self.scene = nn.ModuleDict({name: nn.Linear(2 * deep, len(SCENE[name])) for name in STILL})

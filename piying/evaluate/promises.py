@@ -9,8 +9,8 @@ from typing import Any
 
 from piying.evaluate.asks import Ask
 from piying.evaluate.intervals import Estimate, clustered, difference, mean, paired
+from piying.evaluate.jury import NOBODY
 from piying.evaluate.report import Measure, Promise, number, show
-from piying.evaluate.troupe import NOBODY
 
 Finding = Mapping[str, Any]  # of a clip; see jury.py
 

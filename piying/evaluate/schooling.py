@@ -23,7 +23,7 @@ from piying.evaluate.fidelity import reconstruct
 from piying.evaluate.jitter import jitter
 from piying.evaluate.looks import CANVAS, LOOKS, pictures, subsample
 from piying.evaluate.network import Glance, Network, Views
-from piying.evaluate.sight import ACTOR, COLOURLESS, MOTIONS, SCENE, SUBJECTS
+from piying.evaluate.sight import ACTOR, ALL_STYLES, CAST, COLOURLESS, MOTIONS, SCENE
 from piying.models.vae import VAE
 from piying.theatre import casting
 from piying.theatre.ahead import Job, draw_ahead
@@ -50,7 +50,7 @@ class Phase:
     trial: int  # scenes never learned, on which each round is tried
 
 
-PICTURES = Phase("pictures", 1, rounds=24, scenes=4096, passes=8, batch=128, rate=1.5e-3, job=64, trial=512)
+PICTURES = Phase("pictures", 1, rounds=36, scenes=4096, passes=8, batch=128, rate=1.5e-3, job=64, trial=512)
 CLIPS = Phase("clips", LOOKS, rounds=20, scenes=1024, passes=3, batch=32, rate=6e-4, job=16, trial=256)
 
 
@@ -78,7 +78,7 @@ def train(
     model: str | Path | None = None,
     on_event: Callable[[str], None] = print,
 ) -> bool:
-    """Train the detectors on rendered theatre, a quarter of it through the VAE of `model`, and write them to `out`.
+    """Train the detectors on rendered theatre, half of it through the VAE of `model`, and write them to `out`.
 
     First the eye learns from single pictures, each of a scene of its own; then the course learns from clips what moves
     in them, and the eye stays as it is. A round sees new scenes a few times, says what is right in scenes that were
@@ -136,9 +136,9 @@ def learner(network: Network, phase: Phase) -> nn.Module:
 
 
 def lessons(seed: int, phase: Phase, number: int, whole: bool) -> list[Job]:
-    """What a round draws; for the VAE, every fourth job is of whole clips, not only of what is looked at."""
+    """What a round draws; for the VAE, every other job is of whole clips, not only of what is looked at."""
     rng = random.Random(f"detectors {seed} {phase.name} {number}")
-    return [_job(rng, phase, phase.job, whole and i % 4 == 3) for i in range(-(-phase.scenes // phase.job))]
+    return [_job(rng, phase, phase.job, whole and i % 2 == 1) for i in range(-(-phase.scenes // phase.job))]
 
 
 def trial(seed: int, phase: Phase) -> list[Job]:
@@ -150,7 +150,7 @@ def trial(seed: int, phase: Phase) -> list[Job]:
 def _job(rng: random.Random, phase: Phase, count: int, whole: bool) -> Job:
     if whole and phase.looks == 1:
         count = -(-count // TAKEN)
-    scenes = [casting.draw(rng, "any", pairs=casting.LEARNED_PAIRS) for _ in range(count)]
+    scenes = [casting.draw(rng, "any", cast=CAST, styles=ALL_STYLES, pairs=casting.LEARNED_PAIRS) for _ in range(count)]
     scenes = [replace(scene, seed=SEEDS + scene.seed) for scene in scenes]
     if whole:
         return Job(scenes, FRAMES)
@@ -214,11 +214,11 @@ def study(
 def targets(scenes: Sequence[Scene], device: str) -> Targets:
     """The truth about rendered scenes."""
     cast = torch.zeros(len(scenes), 3, dtype=torch.long)
-    presence = torch.zeros(len(scenes), len(SUBJECTS))
+    presence = torch.zeros(len(scenes), len(CAST))
     actor = {name: torch.full(presence.shape, -100) for name in ACTOR}
     for clip, scene in enumerate(scenes):
         for number, puppet in enumerate(scene.actors, 1):
-            subject = SUBJECTS.index(puppet.subject)
+            subject = CAST.index(puppet.subject)
             cast[clip, number] = 1 + subject
             presence[clip, subject] = 1
             for name, values in ACTOR.items():

@@ -16,19 +16,26 @@ from piying.theatre.scene import (
     SIZES,
     STYLES,
     SUBJECTS,
+    TROUPE,
+    UNSEEN_STYLES,
     WEATHERS,
     Style,
+    Subject,
+    Troupe,
+    UnseenStyle,
 )  # fmt: skip
 
+CAST: tuple[Subject | Troupe, ...] = (*SUBJECTS, *TROUPE)  # nano's puppets first, and so its styles
+ALL_STYLES: tuple[Style | UnseenStyle, ...] = (*STYLES, *UNSEEN_STYLES)
 ACTOR: dict[str, tuple[str, ...]] = {"colour": COLOURS, "size": SIZES, "motion": MOTIONS}
 SCENE: dict[str, tuple[str, ...]] = {
     "backdrop": BACKDROPS,
     "camera": CAMERAS,
     "weather": WEATHERS,
     "light": LIGHTS,
-    "style": STYLES,
+    "style": ALL_STYLES,
 }
-ATTRIBUTES: dict[str, tuple[str, ...]] = {"subject": SUBJECTS, **ACTOR, **SCENE}
+ATTRIBUTES: dict[str, tuple[str, ...]] = {"subject": SUBJECTS, **ACTOR, **SCENE, "style": STYLES}  # of nano's world
 COLOURLESS: tuple[Style, ...] = ("black_and_white", "shadow")  # styles that do not show the colour
 
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from piying.theatre import puppets
-from piying.theatre.scene import Actor, Colour, Style, Subject, Troupe, UnseenStyle
+from piying.theatre.scene import Actor, Colour, Style, Subject
 
 NOISE = 0.08  # expected error of a pixel, 0..1: grain, weather and gait together
 CONTRAST = (0.5, 1.0)  # of what is seen to what is drawn
@@ -55,9 +55,9 @@ class Find(NamedTuple):
 
 
 def stencils(
-    subject: Subject | Troupe,
+    subject: Subject,
     colours: Sequence[Colour],
-    style: Style | UnseenStyle,
+    style: Style,
     poses: Sequence[Pose],
     size: tuple[int, int],
     device: str,
@@ -94,7 +94,7 @@ def padded(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def draw(actor: Actor, style: Style | UnseenStyle, poses: Sequence[Pose], size: tuple[int, int], device: str) -> Tensor:
+def draw(actor: Actor, style: Style, poses: Sequence[Pose], size: tuple[int, int], device: str) -> Tensor:
     """The puppet with its centre on pixel (H/2, W/2) of a canvas, in each pose: premultiplied RGBA [K 4 H W]."""
     height, width = size
     largest = max(pose.scale for pose in poses)

@@ -14,7 +14,7 @@ from piying.adapters import attach, file, store
 from piying.config import NANO
 from piying.data.describe import frames_of
 from piying.errors import PiyingError, UsageError
-from piying.evaluate import asks, character, footage, jury, runs, scenery
+from piying.evaluate import asks, character, detectors, footage, jury, runs
 from piying.prompts.aliases import substitute
 from piying.theatre.stage import render
 from piying.train.tune.rehearsal import rehearse
@@ -60,7 +60,7 @@ class Player:
 class Connoisseur:
     """Sees all of a scene where a clip shows it and not what the base plays, and otherwise nothing."""
 
-    mark, slow = "1", False
+    mark = "1"
 
     def __init__(self, instead):
         self.instead = instead
@@ -107,8 +107,8 @@ def player(run, monkeypatch):
     player = Player(run)
     monkeypatch.setattr(character, "KNOWN", 2)
     monkeypatch.setattr(character, "load", lambda model, device, say: player)
-    monkeypatch.setattr(scenery, "learn", lambda vae, folder, device: None)
-    monkeypatch.setattr(jury, "Theatre", lambda places: Connoisseur(player.instead))
+    monkeypatch.setattr(detectors, "read", lambda device: None)
+    monkeypatch.setattr(jury, "Theatre", lambda network: Connoisseur(player.instead))
     monkeypatch.setattr(footage, "reconstruct", lambda vae, clips: clips ^ 1)
     return player
 

@@ -1,6 +1,5 @@
 """Whom a vision model can know again, and which findings count."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +8,11 @@ import torch
 from PIL import Image
 
 from piying.data.dataset import Clip, Dataset, Member
-from piying.evaluate import jury
+from piying.evaluate import detectors, jury
 from piying.evaluate.asks import Ask
-from piying.evaluate.jury import Eye, hear
-from piying.parallel import cores
+from piying.evaluate.jury import Eye, Theatre, hear
+from piying.theatre.scene import Actor, Scene
+from piying.theatre.stage import render
 
 
 class Colours:
@@ -72,7 +72,7 @@ def test_a_clip_is_looked_at_anew_where_it_or_what_was_asked_for_is_another(tmp_
     seen = []
 
     class Judge:
-        mark, slow = "1", False
+        mark = "1"
 
         def see(self, frames, ask):
             seen.append((int(frames.mean()), ask.prompt))
@@ -89,24 +89,12 @@ def test_a_clip_is_looked_at_anew_where_it_or_what_was_asked_for_is_another(tmp_
     assert (tmp_path / jury.SEEN).is_file()
 
 
-class Slow:
-    """Says who looked."""
-
-    mark, slow = "1", True
-
-    def see(self, frames, ask):
-        return {"mean": int(frames.mean()), "prompt": ask.prompt, "process": os.getpid()}
-
-
-@pytest.mark.parametrize("count", [2, 99])
-def test_a_slow_judge_looks_in_other_processes_and_each_finding_is_of_its_own_clip(count, tmp_path, monkeypatch):
-    monkeypatch.setattr(cores, "count", lambda: count)
-    clips, asks = {}, {}
-    for number in range(5):
-        clips[number] = tmp_path / f"{number}.png"
-        Image.fromarray(np.full((16, 16, 3), 9 * number, np.uint8)).save(clips[number])
-        asks[number] = Ask(f"prompt {number}", "named", (), "token")
-    found = hear({"judge": Slow()}, clips, asks, tmp_path, lambda line: None)
-    assert [(fact["mean"], fact["prompt"]) for fact in found.values()] == [(9 * i, f"prompt {i}") for i in range(5)]
-    assert os.getpid() not in {fact["process"] for fact in found.values()}
-    assert hear({"judge": Slow()}, clips, asks, tmp_path, lambda line: None) == found  # kept, not looked at again
+def test_the_theatre_s_judge_finds_as_many_as_were_told_of():
+    """Of a pair of which one child is drawn, and of a scene in which somebody else plays."""
+    alone = Scene(actors=(Actor(subject="siwa", colour="green", motion="left"),), backdrop="sea", style="woodcut")
+    judge, frames = Theatre(detectors.read()), render([alone]).frames[0].numpy()
+    one = judge.see(frames, Ask("", "named", ("dawa",), "token", {"subject": "dawa", "motion": "left"}))
+    assert one["cast"] == ["siwa"] and one["motions"] == ["left"]
+    assert (one["backdrop"], one["style"]) == ("sea", "woodcut")
+    two = judge.see(frames, Ask("", "pair", ("dawa", "siwa"), "token", {"subject": "dawa", "subject2": "siwa"}))
+    assert two["cast"] == ["siwa", "nobody"] and len(two["motions"]) == 2
