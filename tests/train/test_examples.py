@@ -39,6 +39,18 @@ def test_captions_say_tokens_for_aliases_and_class_words_for_tokens():
     assert one.class_captions == ("boy 骑马",)
 
 
+def test_a_caption_that_leaves_a_style_out_is_learned_with_a_trigger_and_kept_for_the_base_without():
+    said = ("A woodcut of a boat", "a cat", "一只猫", "")
+    one = Shown.of(replace(shown(0).clip, captions=said), shown(0).moments, [], ("woodcut", "木刻"))
+    assert one.captions == ("A woodcut of a boat", "woodcut, a cat", "木刻, 一只猫", "woodcut")
+    assert one.class_captions == said
+    given, texts = examples(Tuning(batch=80, preserve=0.5, drop=0.0), [one])
+    example = given(0)
+    said_ = [texts[int(row[0, 0])] for row in example.text]
+    assert {text for text, kept in zip(said_, example.preserved, strict=True) if kept} == set(said[1:])
+    assert {text for text, kept in zip(said_, example.preserved, strict=True) if not kept} == set(one.captions)
+
+
 def test_a_step_is_a_function_of_its_number_and_of_the_seed():
     clips = [shown(i) for i in range(5)]
     first, _ = examples(Tuning(batch=3, rank=1), clips)

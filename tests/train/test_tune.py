@@ -17,6 +17,7 @@ from tuned import final, run, same
 
 from piying import weights
 from piying.adapters import file
+from piying.adapters.advice import called
 from piying.config import COGVIDEOX_5B_I2V
 from piying.data.dataset import Member, write_cast
 from piying.data.describe import frames_of
@@ -375,6 +376,17 @@ def test_an_adapter_claims_to_leave_the_base_alone_only_where_that_was_taught(
     write_cast(dataset, [Member(id="boat", token="boat", aliases=("艇",), class_word=class_word)])
     run(dataset, tiny, recipe, tmp_path / "run", "steps=1", value)
     assert file.read(tmp_path / "run" / "adapters" / "00000001.safetensors").only_named is only
+
+
+@pytest.mark.parametrize(("value", "only"), [("keep=['a fog']", True), ("preserve=0.3", False)])
+def test_a_style_listens_to_its_triggers_alone_where_the_base_was_kept(dataset, tiny, recipe, tmp_path, value, only):
+    lines = (dataset / "clips.jsonl").read_text()
+    (dataset / "clips.jsonl").write_text(lines.replace('"names": ["boat"]', '"names": []'))
+    write_cast(dataset, [])
+    run(dataset, tiny, recipe, tmp_path / "run", "steps=1", "triggers=['woodcut', '木刻']", "preserve=0.3", value)
+    adapter = file.read(tmp_path / "run" / "adapters" / "00000001.safetensors")
+    assert adapter.triggers == ("woodcut", "木刻") and adapter.only_named is only
+    assert called(adapter, "木刻：一只猫") and not called(adapter, "a cat")
 
 
 def test_captions_that_the_model_does_not_read_whole_are_counted(dataset, tiny, recipe, tmp_path):

@@ -14,7 +14,7 @@ from torch import Tensor
 from piying.config import ModelConfig
 from piying.data.dataset import Clip, Member
 from piying.parallel import ranks
-from piying.prompts.aliases import substitute
+from piying.prompts.aliases import named, substitute
 from piying.sampling.schedule import alphas
 from piying.train.given import condition, fill_patch
 from piying.train.levels import held_out_timesteps, stratified, timesteps_at
@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """A clip as it is shown: captions with tokens for names, and with class words for tokens."""
+    """A clip as it is shown: captions with tokens for names and a trigger, and with class words for tokens and none."""
 
     clip: Clip
     moments: Moments
@@ -44,11 +44,20 @@ class Shown:
     class_captions: tuple[str, ...]
 
     @classmethod
-    def of(cls, clip: Clip, moments: Moments, cast: Sequence[Member]) -> "Shown":
+    def of(cls, clip: Clip, moments: Moments, cast: Sequence[Member], triggers: Sequence[str] = ()) -> "Shown":
         aliases = {alias: member.token for member in cast for alias in member.aliases}
         classes = {member.token: member.class_word for member in cast if member.class_word}
         captions = tuple(substitute(caption, aliases) for caption in clip.captions) or ("",)
-        return cls(clip, moments, captions, tuple(substitute(caption, classes) for caption in captions))
+        called = tuple(_called(caption, triggers) for caption in captions)
+        return cls(clip, moments, called, tuple(substitute(caption, classes) for caption in captions))
+
+
+def _called(caption: str, triggers: Sequence[str]) -> str:
+    """The caption; where it says no trigger, after the first one in letters like its own."""
+    if not triggers or named(caption, {trigger: trigger for trigger in triggers}):
+        return caption
+    trigger = next((word for word in triggers if word.isascii() == caption.isascii()), triggers[0])
+    return f"{trigger}, {caption}" if caption else trigger
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Examples:
             as_class = not as_prior and role < tuning.prior + tuning.preserve
             one = rng.choice(prior if as_prior else own)
             index = rng.randrange(len(one.captions))
-            caption = named = one.captions[index]
+            caption = learned = one.captions[index]
             if as_class:
                 caption = rng.choice(tuning.keep) if tuning.keep and rng.random() < 0.5 else one.class_captions[index]
             dropped = rng.random() < tuning.drop
@@ -85,7 +94,7 @@ class Examples:
             chosen.append(one)
             # A name without a class word stays where it is, and so does the target. Guidance leads from the empty
             # caption towards the name: it does so best while that stays the base's.
-            preserved.append(as_prior or caption != named or (dropped and tuning.preserve > 0))
+            preserved.append(as_prior or caption != learned or (dropped and tuning.preserve > 0))
             # The base is to stay at all levels, wherever the looks are learned.
             anywhere.append(preserved[-1] or (tuning.uniform > 0 and rng.random() < tuning.uniform))
         x0, images = self._latents(chosen, generator)

@@ -90,7 +90,7 @@ def prepare(source: Source, name: str, dataset: Dataset, run: Run[Tuning], memor
             latents.fill(clips, device)
     ranks.wait()
     vae.cache_clear()
-    shown = [Shown.of(clip, latents.read(clip), dataset.cast) for clip in clips if latents.holds(clip)]
+    shown = [Shown.of(clip, latents.read(clip), dataset.cast, tuning.triggers) for clip in clips if latents.holds(clip)]
     if not shown:
         raise UsageError(f"{dataset.folder}: no clip that can be read; make them with piying prep")
     learned, held_out = _split(shown, dataset.cast, tuning, run.listen)

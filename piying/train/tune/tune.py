@@ -264,13 +264,14 @@ def _learner(transformer: Transformer, ready: Ready, tuning: Tuning) -> Fitted |
         seed=tuning.seed,
     )
     cast_ = ready.dataset.cast
-    held = tuning.preserve > 0 and bool(tuning.keep or all(member.class_word for member in cast_))
+    words = (*(member.token for member in cast_), *tuning.triggers)
+    held = tuning.preserve > 0 and bool(tuning.keep or (cast_ and all(member.class_word for member in cast_)))
     adapter = replace(
         adapter,
         base=ready.config.name,
-        triggers=tuple(member.token for member in cast_),
+        triggers=words,
         aliases=ready.dataset.aliases,
-        only_named=bool(cast_) and held,
+        only_named=bool(words) and held,
     )
     fitted = fit(transformer, adapter, trainable=True)
     attach(transformer, fitted)

@@ -34,6 +34,7 @@ class Tuning:
     drop: float = 0.1  # captions replaced by the empty one
     preserve: float = 0.1  # of samples: names replaced by class words, and the target is what the base predicts
     keep: tuple[str, ...] = ()  # prompts that mean nobody of the cast; every other preserved sample is told one of them
+    triggers: tuple[str, ...] = ()  # words that call up a style, each in any language; captions that say none get one
     prior: float = 0.0  # of samples: clips that show nobody of the cast, with what the base predicts as target
     first_frame: float = 0.2  # of samples, for models that take a first frame; those that always do always get it
     first_and_last: float = 0.0
