@@ -35,8 +35,8 @@ STYLE = "woodcut"
 RECIPES = {
     "two": ("rank=32", "alpha=32.0", "steps=1500", "batch=16"),
     "nine": ("rank=32", "alpha=32.0", "steps=5000", "batch=32"),
+    "style": ("triggers=['woodcut', 'woodblock print', '木刻']", "uniform=0.0", "steps=800", "batch=8"),
 }
-UNNAMED = ("preserve=0.0", "uniform=0.0", "steps=800", "batch=8")  # a style has no class word to go back to
 TOY = ("steps=2", "batch=1", "sheet_every=2")
 NAMED = "the one that was named is there, and it is that one"
 COLUMNS = {
@@ -72,7 +72,7 @@ def piying(*arguments: object) -> str:
 def dataset(kind: str, clips: int, folder: Path, model: str) -> list[object]:
     """Draws what a run learns, where it is not there; -> the values of the recipe that go with it."""
     cast = {"two": ("dawa", "siwa"), "nine": TROUPE}.get(kind, ("dawa",))
-    values = ["--set", "prompts=[]", *sets(UNNAMED if kind == "style" else RECIPES.get(kind, ()))]
+    values = ["--set", "prompts=[]", *sets(RECIPES.get(kind, ()))]
     if (folder / "clips.jsonl").is_file():
         return values
     if kind != "style":

@@ -1,6 +1,6 @@
 """What the detectors learn: first from single pictures what stands still, then from clips what moves.
 
-`python -m piying.evaluate.schooling --model nano` draws all that they see; nine minutes of one H100 and 16 cores.
+`python -m piying.evaluate.schooling --model nano` draws all that they see; fifteen minutes of one H200 and 22 cores.
 """
 
 import random

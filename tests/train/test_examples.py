@@ -40,9 +40,9 @@ def test_captions_say_tokens_for_aliases_and_class_words_for_tokens():
 
 
 def test_a_caption_that_leaves_a_style_out_is_learned_with_a_trigger_and_kept_for_the_base_without():
-    said = ("A woodcut of a boat", "a cat", "一只猫", "")
+    said = ("A woodcut of a boat", "a café", "一只猫", "")
     one = Shown.of(replace(shown(0).clip, captions=said), shown(0).moments, [], ("woodcut", "木刻"))
-    assert one.captions == ("A woodcut of a boat", "woodcut, a cat", "木刻, 一只猫", "woodcut")
+    assert one.captions == ("A woodcut of a boat", "woodcut, a café", "木刻, 一只猫", "woodcut")
     assert one.class_captions == said
     given, texts = examples(Tuning(batch=80, preserve=0.5, drop=0.0), [one])
     example = given(0)

@@ -403,7 +403,12 @@ def test_captions_that_the_model_does_not_read_whole_are_counted(dataset, tiny, 
 
 
 def test_a_recipe_is_checked(recipe):
-    for value, words in (("preserve=1.5", "a share"), ("steps=0", "at least 1")):
+    wrong = (
+        ("preserve=1.5", "a share"),
+        ("steps=0", "at least 1"),
+        ("triggers=['woodcut', ' ']", "one of them is empty"),
+    )
+    for value, words in wrong:
         with pytest.raises(UsageError, match=words):
             tuning.read(recipe, [value], "tiny")
     with pytest.raises(UsageError, match="no base left"):

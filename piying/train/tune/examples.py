@@ -15,6 +15,7 @@ from piying.config import ModelConfig
 from piying.data.dataset import Clip, Member
 from piying.parallel import ranks
 from piying.prompts.aliases import named, substitute
+from piying.prompts.reader import is_chinese
 from piying.sampling.schedule import alphas
 from piying.train.given import condition, fill_patch
 from piying.train.levels import held_out_timesteps, stratified, timesteps_at
@@ -53,10 +54,10 @@ class Shown:
 
 
 def _called(caption: str, triggers: Sequence[str]) -> str:
-    """The caption; where it says no trigger, after the first one in letters like its own."""
+    """The caption; where it says no trigger, after the first one in Chinese or not as it is itself."""
     if not triggers or named(caption, {trigger: trigger for trigger in triggers}):
         return caption
-    trigger = next((word for word in triggers if word.isascii() == caption.isascii()), triggers[0])
+    trigger = next((word for word in triggers if is_chinese(word) == is_chinese(caption)), triggers[0])
     return f"{trigger}, {caption}" if caption else trigger
 
 

@@ -61,6 +61,8 @@ def read(path: Path | None, overrides: Sequence[str], model: str) -> Tuning:
     for name in ("uniform", "drop", "preserve", "prior", "first_frame", "first_and_last", "continuation", "held_out"):
         if not 0 <= getattr(tuning, name) < 1:
             raise UsageError(f"{name}={getattr(tuning, name)}: a share, from 0 to below 1")
+    if not all(word.strip() for word in tuning.triggers):
+        raise UsageError("triggers: one of them is empty; give words that prompts say")
     if tuning.preserve + tuning.prior >= 1:
         raise UsageError(f"preserve={tuning.preserve}, prior={tuning.prior}: both together must stay below 1")
     if tuning.kind == "full" and tuning.preserve + tuning.prior > 0:
