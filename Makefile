@@ -12,7 +12,7 @@ export PROMPT ?= A red paper boat sails on the sea
 demo: .venv/installed
 	$(BIN)/piying generate "$$PROMPT" --seed 7
 
-# A puppet that nano has never seen, learned from 24 clips: twelve minutes of two CPU cores. Stopped, it goes on where
+# A puppet that nano has never seen, learned from 24 clips: eight minutes of two CPU cores. Stopped, it goes on where
 # it was. Another try: rm -r $(RUN).
 character: .venv/installed $(RUN)/ds/clips.jsonl
 	$(BIN)/piying train $(RUN)/ds --model nano --out $(RUN)/run $(if $(wildcard $(RUN)/run/recipe.json),--resume)
