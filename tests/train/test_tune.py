@@ -25,6 +25,7 @@ from piying.errors import OutOfMemory, UsageError
 from piying.train import checkpoint
 from piying.train.tune import previews, tuning
 from piying.train.tune import tune as tune_module
+from piying.train.tune.card import card
 from piying.train.tune.export import export
 from piying.video import read_image
 
@@ -383,10 +384,12 @@ def test_a_style_listens_to_its_triggers_alone_where_the_base_was_kept(dataset, 
     lines = (dataset / "clips.jsonl").read_text()
     (dataset / "clips.jsonl").write_text(lines.replace('"names": ["boat"]', '"names": []'))
     write_cast(dataset, [])
-    run(dataset, tiny, recipe, tmp_path / "run", "steps=1", "triggers=['woodcut', '木刻']", "preserve=0.3", value)
+    values = "steps=1", "triggers=['woodcut', '木刻']", "preserve=0.3", value
+    tuned, _, read = run(dataset, tiny, recipe, tmp_path / "run", *values)
     adapter = file.read(tmp_path / "run" / "adapters" / "00000001.safetensors")
     assert adapter.triggers == ("woodcut", "木刻") and adapter.only_named is only
     assert called(adapter, "木刻：一只猫") and not called(adapter, "a cat")
+    assert 'generate "a red boat, woodcut" --model' in card(tuned, read, tmp_path / "run", adapter)
 
 
 def test_captions_that_the_model_does_not_read_whole_are_counted(dataset, tiny, recipe, tmp_path):

@@ -17,7 +17,8 @@ def card(tuned: Tuned, tuning: Tuning, out: Path, adapter: Adapter) -> str:
     names = ", ".join(adapter.triggers) or "a style"
     base = config.hub or config.name
     first = ready.dataset.cast[0] if ready.dataset.cast else None
-    prompt = f"{first.aliases[0] if first and first.aliases else first.token} rides a horse" if first else "a red boat"
+    who = first and (*first.aliases, first.token)[0]
+    prompt = f"{who} rides a horse" if who else ", ".join(["a red boat", *adapter.triggers[:1]])
     seconds = sum(one.clip.frames / one.clip.fps for one in learned)
     lines = [
         "---",
