@@ -35,7 +35,7 @@ STYLE = "woodcut"
 RECIPES = {
     "two": ("rank=32", "alpha=32.0", "steps=1500", "batch=16"),
     "nine": ("rank=32", "alpha=32.0", "steps=5000", "batch=32"),
-    "style": ("triggers=['woodcut', 'woodblock print', '木刻']", "uniform=0.0", "steps=800", "batch=8"),
+    "style": ("triggers=['woodcut', 'woodblock print', '木刻']", "steps=500", "batch=8"),
 }
 TOY = ("steps=2", "batch=1", "sheet_every=2")
 NAMED = "the one that was named is there, and it is that one"
