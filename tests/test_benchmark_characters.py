@@ -70,7 +70,7 @@ def test_what_was_promised_becomes_rows(run, characters):
     assert (row["value"], row["base"], row["ceiling"], row["kept"]) == (0.9, 0.1, 0.98, "yes")
     assert row["promised"] == "at least 0.9" and row["training, s"] is not None
     values = dict(said)["train"]["override"]
-    assert {*characters.UNNAMED, *characters.TOY, "prompts=[]"} <= set(values)
+    assert {*characters.RECIPES["style"], *characters.TOY, "prompts=[]"} <= set(values)
 
 
 def test_the_curve_has_a_chart_and_goes_past_what_fails(run, characters):

@@ -103,14 +103,29 @@ def test_the_shipped_files_fit_the_repository():
 
 
 @torch.no_grad()
-def test_names_to_be_taught_are_as_far_apart_for_the_transformer_as_words(nano):
-    """An adapter that hears hardly any difference between names learns looks, and not whose they are."""
+def test_names_to_be_taught_are_told_apart_and_leave_room_for_who_does_what(nano):
+    """An adapter that hears hardly any difference between names learns looks, and not whose they are; one that hears
+    the names alone gives two of them each other's size and robe."""
     names = [member(who).token for who in ("dawa", "erwa", "sanwa", "siwa", "wuwa", "liuwa", "qiwa")]
     known = ["boat", "car", "girl", "boy", "dragon", "horse", "train"]
     text, tokenizer = nano.checkpoint.text, nano.checkpoint.tokenizer
 
-    def apart(words):
-        states = text(tokenizer([f"a large {word} on a meadow" for word in words], 16))[:, 2]  # a, large, the word
-        return (torch.pdist(states) / states.norm(dim=-1).mean()).median()
+    def states(captions, words):
+        """Of the one place where each caption has its word."""
+        tokens = tokenizer(captions, 24)
+        return text(tokens)[tokens == tokenizer(words, 24)[:, :1]]
 
-    assert apart(names) > apart(known)
+    def apart(words):
+        found = states([f"a large {word} on a meadow" for word in words], words)
+        return (torch.pdist(found) / found.norm(dim=-1).mean()).median()
+
+    def exchanged(words):
+        """How much the state of each becomes another where size and motion are those of the other."""
+        told = [("small", "sinks", "large", "sways"), ("large", "sways", "small", "sinks")]
+        one, other = (
+            states([f"a {a} {word} {b} and a {c} bird {d}, on the sea" for word in words], words) for a, b, c, d in told
+        )
+        return ((one - other).norm(dim=-1) / one.norm(dim=-1)).median()
+
+    assert apart(names) > 0.6 * apart(known)
+    assert exchanged(names) > 0.7 * exchanged(known)
