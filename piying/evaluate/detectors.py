@@ -1,6 +1,5 @@
 """The second judge: a small network that learned rendered theatre and its reconstructions, never generated video."""
 
-import hashlib
 import lzma
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from piying.errors import ModelMissing
 from piying.evaluate.looks import pictures, subsample
 from piying.evaluate.network import Network, Views
 from piying.evaluate.sight import CAST, COLOURLESS, COLOURS, MOTIONS, SCENE, SIZES, STYLES, SUBJECTS, Sight
-from piying.files import replacing
+from piying.files import digest, replacing
 
 WEIGHTS = Path(__file__).with_name("detectors.safetensors.xz")
 WINDOWS = 4  # parts of a clip in which a steady puppet stays the same
@@ -30,7 +29,7 @@ def read(path: Path = WEIGHTS, device: str = "cpu") -> Network:
 
 def mark() -> str:
     """Changes with the weights."""
-    return hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:12]
+    return digest(WEIGHTS)[:12]
 
 
 def write(network: Network, path: Path) -> None:
